@@ -1,0 +1,326 @@
+"""The text of pve-ospf.yaml → a frozen `Config` for one node; an error names file and key.
+
+Pure. What may be written, with the defaults:
+
+    allow: [198.51.100.0/24, {prefix: 203.0.113.0/28, guests: [101], bridges: [vmbr1]}]
+    area: 0                       # number or dotted quad
+    router-id: auto               # the first uplink's address
+    uplinks: auto                 # or a list of interface names
+    hello-interval: 1             # seconds, 1-65535
+    dead-interval: 3              # seconds, more than hello-interval
+    guest-bridges: auto           # or a list; `auto` may stand in the list
+    tunnels:
+      policy: passive             # or high-cost
+      cost: 65535                 # used with high-cost, 1-65535
+      interfaces: auto            # or a list of names and patterns; `auto` may stand in it
+    nodes:
+      pve1: {router-id: 10.0.0.1} # any key of the above but allow, for one node
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from typing import Any, Literal
+
+import yaml
+
+from .errors import ConfigError
+
+AUTO = "auto"
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,15}")
+_PATTERN = re.compile(r"[A-Za-z0-9_.:*?-]{1,15}")
+_NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
+
+ALLOW_HINT = """\
+Add the prefixes your guests may use to /etc/pve/pve-ospf.yaml, for example:
+  allow:
+    - 198.51.100.0/24
+    - {prefix: 203.0.113.0/28, guests: [101, 104]}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """One entry of `allow`; empty `guests` or `bridges` means any."""
+
+    prefix: IPv4Network
+    guests: frozenset[int] = frozenset()
+    bridges: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class NameList:
+    """A list of interface names or patterns in which `auto` may stand for detection."""
+
+    auto: bool = True
+    names: tuple[str, ...] = ()
+
+    def names_it(self, interface: str) -> bool:
+        """Whether the administrator wrote this interface down, by name or pattern."""
+        return any(fnmatchcase(interface, name) for name in self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnels:
+    """What is done with tunnels that carry the cluster; `cost` only counts for high-cost."""
+
+    policy: Literal["passive", "high-cost"] = "passive"
+    cost: int = 65535
+    interfaces: NameList = field(default_factory=NameList)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """pve-ospf.yaml as it applies to one node. Intervals are seconds."""
+
+    allow: tuple[Allow, ...]
+    area: IPv4Address = IPv4Address(0)
+    router_id: IPv4Address | None = None
+    uplinks: NameList = field(default_factory=NameList)
+    hello_interval: int = 1
+    dead_interval: int = 3
+    guest_bridges: NameList = field(default_factory=NameList)
+    tunnels: Tunnels = field(default_factory=Tunnels)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice: YAML keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"key '{key.value}' is written twice",
+                                           problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parse(text: str, source: str, node: str) -> Config:
+    """The configuration of `node` from the text of the file named `source`.
+
+    Every node's part is validated, whichever node asks, so that a mistake is seen where it
+    is made. Raises ConfigError; an empty file is one too, because that is what a
+    half-written file looks like.
+    """
+    document = _document(text, source)
+    top = _Section(source, "", document)
+    top.only({"allow", "nodes", *_KEYS})
+    if "allow" not in document:
+        raise ConfigError(f"{source}: the required key 'allow' is missing, so nothing is "
+                          "announced", ALLOW_HINT)
+    values: dict[str, Any] = {"allow": top.take("allow", _allow), **_values(top)}
+    nodes = top.take("nodes", _mapping) if "nodes" in document else {}
+    chosen = dict(values)
+    for name, overrides in nodes.items():
+        if not isinstance(name, str) or not _NODE.fullmatch(name):
+            raise top.error("nodes", f"{name!r} is not a node name")
+        section = _Section(source, f"nodes.{name}.", overrides)
+        section.only(set(_KEYS))
+        merged = {**values, **_values(section)}
+        _consistent(merged, section)
+        if name == node:
+            chosen = merged
+    _consistent(values, top)
+    return Config(**chosen)
+
+
+def _document(text: str, source: str) -> dict[str, Any]:
+    try:
+        document = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{source}:{mark.line + 1}" if mark else source
+        raise ConfigError(f"{place}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from error
+    if document is None:
+        raise ConfigError(f"{source}: the file is empty, so nothing is announced", ALLOW_HINT)
+    if not isinstance(document, dict):
+        raise ConfigError(f"{source}: expected 'key: value' lines, found a "
+                          f"{type(document).__name__}", ALLOW_HINT)
+    return document
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A mapping of the file with the place it stands at, for the errors."""
+
+    source: str
+    path: str
+    mapping: Any
+
+    def error(self, key: str, problem: str) -> ConfigError:
+        return ConfigError(f"{self.source}: {self.path}{key}: {problem}")
+
+    def only(self, allowed: set[str]) -> None:
+        if not isinstance(self.mapping, dict):
+            raise self.error("", "expected 'key: value' lines")
+        for key in self.mapping:
+            if key not in allowed:
+                raise self.error(str(key), f"unknown key; allowed: {', '.join(sorted(allowed))}")
+
+    def take(self, key: str, convert: Callable[[Any], Any]) -> Any:
+        try:
+            return convert(self.mapping[key])
+        except _Wrong as wrong:
+            raise self.error(key + wrong.at, wrong.problem) from None
+
+
+class _Wrong(Exception):
+    """A value is not what its key takes; `at` is the place below the key."""
+
+    def __init__(self, problem: str, at: str = "") -> None:
+        super().__init__(problem)
+        self.problem, self.at = problem, at
+
+
+def _values(section: _Section) -> dict[str, Any]:
+    return {name: section.take(key, convert)
+            for key, (name, convert) in _KEYS.items() if key in section.mapping}
+
+
+def _consistent(values: dict[str, Any], section: _Section) -> None:
+    config = Config(**values)
+    if config.dead_interval <= config.hello_interval:
+        raise section.error("dead-interval", f"{config.dead_interval} s is not longer than the "
+                            f"hello-interval of {config.hello_interval} s")
+    for name in config.uplinks.names:
+        if config.tunnels.interfaces.names_it(name):
+            raise section.error("uplinks", f"{name} is listed under tunnels.interfaces too; "
+                                "it can be only one of the two")
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise _Wrong(f"expected 'key: value' lines, found {value!r}")
+    return value
+
+
+def _integer(low: int, high: int, unit: str = "") -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise _Wrong(f"{value!r} is not a whole number {low}-{high}{unit}")
+        return value
+    return convert
+
+
+def _address(value: Any) -> IPv4Address:
+    try:
+        return IPv4Address(value if isinstance(value, str) else "")
+    except AddressValueError:
+        raise _Wrong(f"{value!r} is not an IPv4 address") from None
+
+
+def _router_id(value: Any) -> IPv4Address | None:
+    if value == AUTO:
+        return None
+    address = _address(value)
+    if int(address) == 0 or address.is_loopback or address.is_multicast:
+        raise _Wrong(f"{value} cannot be a router id")
+    return address
+
+
+def _area(value: Any) -> IPv4Address:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32:
+        return IPv4Address(value)
+    try:
+        return _address(value)
+    except _Wrong:
+        raise _Wrong(f"{value!r} is not an area: a number or a dotted quad") from None
+
+
+def _network(value: Any) -> IPv4Network:
+    try:
+        return IPv4Network(value if isinstance(value, str) else "")
+    except (AddressValueError, NetmaskValueError):
+        raise _Wrong(f"{value!r} is not an IPv4 prefix such as 198.51.100.0/24") from None
+    except ValueError:
+        network = IPv4Network(value, strict=False)
+        raise _Wrong(f"{value} has host bits set; did you mean {network}?") from None
+
+
+def _sequence(value: Any, of: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _Wrong(f"expected a list of {of}, found {value!r}")
+    return value
+
+
+def _allow(value: Any) -> tuple[Allow, ...]:
+    entries = []
+    for number, entry in enumerate(_sequence(value, "prefixes")):
+        try:
+            entries.append(_allow_entry(entry))
+        except _Wrong as wrong:
+            raise _Wrong(wrong.problem, f"[{number}]{wrong.at}") from None
+    return tuple(entries)
+
+
+def _allow_entry(entry: Any) -> Allow:
+    if not isinstance(entry, dict):
+        return Allow(_network(entry))
+    for key in entry:
+        if key not in {"prefix", "guests", "bridges"}:
+            raise _Wrong(f"unknown key {key!r}; allowed: bridges, guests, prefix")
+    if "prefix" not in entry:
+        raise _Wrong("the key 'prefix' is missing")
+    # An empty list would read as "any": a mistake that opens a prefix to everyone.
+    if entry.get("guests", True) == [] or entry.get("bridges", True) == []:
+        raise _Wrong("an empty list binds the prefix to nobody; leave the key out for any")
+    vmid = _integer(100, 999_999_999)
+    guests = frozenset(vmid(v) for v in _sequence(entry.get("guests", []), "VMIDs"))
+    bridges = frozenset(_names(entry.get("bridges", []), _NAME))
+    return Allow(_network(entry["prefix"]), guests, bridges)
+
+
+def _names(value: Any, pattern: re.Pattern[str]) -> tuple[str, ...]:
+    for name in _sequence(value, "interface names"):
+        if not isinstance(name, str) or not pattern.fullmatch(name):
+            raise _Wrong(f"{name!r} is not an interface name (1-15 characters)")
+    return tuple(value)
+
+
+def _name_list(pattern: re.Pattern[str], mixed: bool) -> Callable[[Any], NameList]:
+    def convert(value: Any) -> NameList:
+        if value == AUTO:
+            return NameList()
+        names = _names(value, pattern)
+        if AUTO in names and not mixed:
+            raise _Wrong("'auto' stands alone here, not in a list")
+        return NameList(AUTO in names, tuple(n for n in names if n != AUTO))
+    return convert
+
+
+def _policy(value: Any) -> str:
+    if value not in ("passive", "high-cost"):
+        raise _Wrong(f"{value!r} is not a policy; allowed: passive, high-cost")
+    return str(value)
+
+
+def _tunnels(value: Any) -> Tunnels:
+    convert: dict[str, Callable[[Any], Any]] = {
+        "policy": _policy, "cost": _integer(1, 65535), "interfaces": _name_list(_PATTERN, True)}
+    for key in _mapping(value):
+        if key not in convert:
+            raise _Wrong(f"unknown key; allowed: {', '.join(sorted(convert))}", f".{key}")
+    taken = {}
+    for key, written in value.items():
+        try:
+            taken[key] = convert[key](written)
+        except _Wrong as wrong:
+            raise _Wrong(wrong.problem, f".{key}") from None
+    return Tunnels(**taken)
+
+
+_KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "area": ("area", _area),
+    "router-id": ("router_id", _router_id),
+    "uplinks": ("uplinks", _name_list(_NAME, False)),
+    "hello-interval": ("hello_interval", _integer(1, 65535, " (seconds)")),
+    "dead-interval": ("dead_interval", _integer(1, 65535, " (seconds)")),
+    "guest-bridges": ("guest_bridges", _name_list(_NAME, True)),
+    "tunnels": ("tunnels", _tunnels),
+}

@@ -1,0 +1,131 @@
+"""Pure: which of the node's interfaces are uplinks, guest bridges and tunnels.
+
+The three exclude each other when found by `auto`, and none of them depends on which guests
+run: a guest that stops must never turn its bridge into something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from .config import Config
+from .model import GATEWAY, Interface
+
+TUNNEL_KINDS = frozenset({
+    "vxlan", "gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan", "ipip", "sit",
+    "ip6tnl", "vti", "vti6", "xfrm", "geneve", "wireguard", "tun", "ppp", "l2tpeth", "ovpn",
+    "ovpn-dco", "bareudp", "gtp", "amt", "fou", "pptp",
+})
+"""IFLA_INFO_KIND of the kernel's tunnel drivers; "tun" is also what OpenVPN, tailscale and
+ZeroTier use, and QEMU for a guest's tap, which `is_guest_port` takes out first."""
+
+_GUEST_PORT = re.compile(r"veth\d+i\d+|tap\d+i\d+|fwpr\d+p\d+")
+_FIREWALL_BRIDGE = re.compile(r"fwbr\d+i\d+|fwln\d+i\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The interfaces that matter, each in the order of their names."""
+
+    uplinks: tuple[Interface, ...] = ()
+    guest_bridges: tuple[Interface, ...] = ()
+    tunnels: tuple[Interface, ...] = ()
+
+    def uplink_holding(self, address: IPv4Address) -> Interface | None:
+        """The uplink in whose own subnet `address` lies, or None."""
+        for uplink in self.uplinks:
+            if any(address in own.network for own in uplink.addresses):
+                return uplink
+        return None
+
+    def is_guest_bridge(self, name: str) -> bool:
+        return any(bridge.name == name for bridge in self.guest_bridges)
+
+    def is_uplink(self, name: str) -> bool:
+        return any(uplink.name == name for uplink in self.uplinks)
+
+
+def is_guest_port(name: str) -> bool:
+    """Whether Proxmox named this interface for a guest (facts: host-side names)."""
+    return bool(_GUEST_PORT.fullmatch(name))
+
+
+def classify(config: Config, interfaces: Collection[Interface]) -> Roles:
+    """Uplinks, guest bridges and tunnels of a node.
+
+    What the administrator names wins over what is found. A bridge may be uplink *and* guest
+    bridge only if it was named as a guest bridge: that is how Proxmox's default vmbr0 is
+    opened to guests on purpose.
+    """
+    tunnels = _tunnels(config, interfaces)
+    guest = [i for i in interfaces if _is_guest_bridge(config, i, interfaces, tunnels)]
+    found = {i.name for i in guest if not config.guest_bridges.names_it(i.name)}
+    uplinks = [i for i in interfaces if _is_uplink(config, i, found | tunnels)]
+    return Roles(_sorted(uplinks), _sorted(guest),
+                 _sorted(i for i in interfaces if i.name in tunnels))
+
+
+def own_addresses(interface: Interface) -> list[IPv4Address]:
+    """The node's own addresses on it: neither the guests' gateway nor link-local ones."""
+    return [a.ip for a in interface.addresses
+            if not a.ip.is_link_local and not a.ip.is_loopback]
+
+
+def _sorted(interfaces: Iterable[Interface]) -> tuple[Interface, ...]:
+    return tuple(sorted(interfaces, key=lambda i: i.name))
+
+
+def _tunnels(config: Config, interfaces: Collection[Interface]) -> set[str]:
+    named = config.tunnels.interfaces
+    tunnels = {i.name for i in interfaces if named.names_it(i.name)}
+    if named.auto:
+        tunnels |= {i.name for i in interfaces
+                    if i.kind in TUNNEL_KINDS and not is_guest_port(i.name)}
+        _spread(tunnels, interfaces)
+    return tunnels - set(config.uplinks.names)
+
+
+def _spread(tunnels: set[str], interfaces: Collection[Interface]) -> None:
+    """What is stacked on a tunnel is one: a VLAN over it, the bridge or bond it is a port of.
+
+    A tunnel's own `lower` is its underlay and is not touched by this.
+    """
+    before = -1
+    while before != len(tunnels):
+        before = len(tunnels)
+        tunnels |= {i.master for i in interfaces if i.name in tunnels and i.master}
+        tunnels |= {i.name for i in interfaces if i.kind == "vlan" and i.lower in tunnels}
+
+
+def _is_guest_bridge(config: Config, interface: Interface, interfaces: Collection[Interface],
+                     tunnels: set[str]) -> bool:
+    if config.guest_bridges.names_it(interface.name):
+        return True
+    return (config.guest_bridges.auto
+            and interface.name not in tunnels
+            and interface.name not in config.uplinks.names
+            and _serves_only_guests(interface, interfaces))
+
+
+def _serves_only_guests(interface: Interface, interfaces: Collection[Interface]) -> bool:
+    """A bridge (or a VLAN of such a bridge) that is the guests' alone: no address, no NIC."""
+    if set(interface.addresses) - {GATEWAY} or _FIREWALL_BRIDGE.fullmatch(interface.name):
+        return False
+    if interface.kind == "vlan":
+        return any(_serves_only_guests(below, interfaces) for below in interfaces
+                   if below.name == interface.lower and below.kind == "bridge")
+    return interface.kind == "bridge" and all(
+        is_guest_port(port.name) for port in interfaces if port.master == interface.name)
+
+
+def _is_uplink(config: Config, interface: Interface, excluded: Collection[str]) -> bool:
+    if not config.uplinks.auto:
+        return interface.name in config.uplinks.names
+    return (interface.name not in excluded
+            and interface.name != "lo"
+            and not is_guest_port(interface.name)
+            and not _FIREWALL_BRIDGE.fullmatch(interface.name)
+            and bool(own_addresses(interface)))
