@@ -34,15 +34,21 @@ class GuestNet:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A guest as its live configuration in /etc/pve says, on the node that owns the file."""
+    """A guest as its live configuration in /etc/pve says, on the node that owns the file.
+
+    `incomplete` means that an address of it may be missing here, because a `netN` line or the
+    whole file could not be understood: it then counts as "cannot tell", never as "no address".
+    """
 
     vmid: int
     kind: GuestKind
     node: str
+    name: str = ""
     nets: tuple[GuestNet, ...] = ()
     hookscript: str | None = None
     tags: tuple[str, ...] = ()
     lock: str | None = None
+    incomplete: bool = False
 
     @property
     def attached(self) -> bool:
