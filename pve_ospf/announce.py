@@ -169,8 +169,21 @@ def _place(config: Config, node: Node, claim: Claim) -> Announcement | Finding:
     if not node.roles.is_guest_bridge(device):
         return _not_a_guest_bridge(node, claim, device)
     uplink = node.roles.uplink_holding(claim.address)
+    own = None if uplink else _own_network(node, claim.address)
+    if own:
+        # The route-map denies the node's own networks: a route would draw traffic nowhere.
+        return _finding("own-network", claim, f"has {claim.address}, inside {own}",
+                        "give the guest an address outside this node's own networks")
     return Announcement(claim.address, device, claim.net.mac, claim.guest.vmid,
-                        uplink.name if uplink and uplink.name != device else None)
+                        uplink.name if uplink else None)
+
+
+def _own_network(node: Node, address: IPv4Address) -> str | None:
+    for interface in node.interfaces:
+        for own in interface.addresses:
+            if address in own.network:
+                return f"{own.network}, this node's network on {interface.name}"
+    return None
 
 
 def _not_a_guest_bridge(node: Node, claim: Claim, device: str) -> Finding:

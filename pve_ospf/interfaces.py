@@ -62,8 +62,10 @@ def classify(config: Config, interfaces: Collection[Interface]) -> Roles:
     """
     tunnels = _tunnels(config, interfaces)
     guest = [i for i in interfaces if _is_guest_bridge(config, i, interfaces, tunnels)]
-    found = {i.name for i in guest if not config.guest_bridges.names_it(i.name)}
-    uplinks = [i for i in interfaces if _is_uplink(config, i, found | tunnels)]
+    # A guest bridge with a NIC in it is one only because the administrator said so: it leads
+    # to the network all the same, so `auto` still finds it as an uplink.
+    closed = {i.name for i in guest if not _has_foreign_port(i, interfaces)}
+    uplinks = [i for i in interfaces if _is_uplink(config, i, closed | tunnels)]
     return Roles(_sorted(uplinks), _sorted(guest),
                  _sorted(i for i in interfaces if i.name in tunnels))
 
@@ -117,8 +119,12 @@ def _serves_only_guests(interface: Interface, interfaces: Collection[Interface])
     if interface.kind == "vlan":
         return any(_serves_only_guests(below, interfaces) for below in interfaces
                    if below.name == interface.lower and below.kind == "bridge")
-    return interface.kind == "bridge" and all(
-        is_guest_port(port.name) for port in interfaces if port.master == interface.name)
+    return interface.kind == "bridge" and not _has_foreign_port(interface, interfaces)
+
+
+def _has_foreign_port(bridge: Interface, interfaces: Collection[Interface]) -> bool:
+    return any(port.master == bridge.name and not is_guest_port(port.name)
+               for port in interfaces)
 
 
 def _is_uplink(config: Config, interface: Interface, excluded: Collection[str]) -> bool:

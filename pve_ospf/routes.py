@@ -1,0 +1,251 @@
+"""Pure: what is ours in the kernel, and the changes that lead from what is to what should be.
+
+"Ours" is decided here and nowhere else, by the protocol number every piece carries, so that a
+fresh process with no memory recognises its own work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Literal, TypeVar
+
+from .announce import Desired
+from .interfaces import Roles
+from .model import GATEWAY, Announcement, Finding, Interface
+
+PROTOCOL = 205
+"""RTPROT of our routes and NDA_PROTOCOL/IFA_PROTO of our entries. Not one of those FRR uses
+for itself (11, 42, 186-198), which zebra would sweep at its start and never redistribute."""
+
+MAIN_TABLE = 254
+"""`redistribute kernel` looks at no other (facts: redistribute table N is broken)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    """A route of the kernel's main table; `priority` is the kernel's metric."""
+
+    destination: IPv4Network
+    device: str
+    protocol: int = PROTOCOL
+    scope: int = 253  # link
+    priority: int = 0
+    gateway: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Neighbour:
+    """A permanent neighbour entry (`mac`), or a proxy entry (`mac` is empty)."""
+
+    address: IPv4Address
+    device: str
+    mac: str = ""
+    protocol: int = PROTOCOL
+    permanent: bool = True
+
+    @property
+    def proxy(self) -> bool:
+        return not self.mac
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DeviceAddress:
+    """An address of an interface, with the protocol that says who put it there."""
+
+    device: str
+    address: IPv4Interface
+    protocol: int = PROTOCOL
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Sysctl:
+    """A value below net.ipv4 for one interface; `tree` is "conf" or "neigh"."""
+
+    tree: Literal["conf", "neigh"]
+    device: str
+    name: str
+    value: int
+
+    @property
+    def path(self) -> str:
+        return f"/proc/sys/net/ipv4/{self.tree}/{self.device}/{self.name}"
+
+
+_R = TypeVar("_R", Route, Neighbour)
+Item = Route | Neighbour | DeviceAddress | Sysctl
+
+
+@dataclass(frozen=True, slots=True)
+class KernelState:
+    """What the kernel holds now, ours and others'.
+
+    `routes` is the main table (IPv4 unicast), `neighbours` and `proxies` every entry,
+    `sysctls` the present values of those asked for.
+    """
+
+    interfaces: tuple[Interface, ...] = ()
+    routes: frozenset[Route] = frozenset()
+    neighbours: frozenset[Neighbour] = frozenset()
+    proxies: frozenset[Neighbour] = frozenset()
+    addresses: frozenset[DeviceAddress] = frozenset()
+    sysctls: frozenset[Sysctl] = frozenset()
+
+    def next_hops(self) -> frozenset[IPv4Address]:
+        """Every gateway a route of this node uses."""
+        return frozenset(r.gateway for r in self.routes if r.gateway)
+
+    def incumbents(self) -> dict[IPv4Address, str]:
+        """Address → MAC of what is installed by us."""
+        return {n.address: n.mac for n in self.neighbours if is_ours(n)}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step; "replace" makes it so whatever was there, and never deletes first."""
+
+    action: Literal["replace", "delete"]
+    item: Item
+
+    def __str__(self) -> str:
+        return f"{self.action} {describe(self.item)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order they must happen, and what stands in the way of others."""
+
+    changes: tuple[Change, ...] = ()
+    findings: tuple[Finding, ...] = field(default=())
+
+
+def is_ours(item: Route | Neighbour | DeviceAddress) -> bool:
+    """Whether pve-ospf put this into the kernel."""
+    return item.protocol == PROTOCOL
+
+
+def describe(item: Item) -> str:
+    """The item as `ip` and `sysctl` would write it."""
+    match item:
+        case Route():
+            return f"route {item.destination} dev {item.device}"
+        case Neighbour() if item.proxy:
+            return f"proxy entry {item.address} dev {item.device}"
+        case Neighbour():
+            return f"neighbour {item.address} lladdr {item.mac} dev {item.device}"
+        case DeviceAddress():
+            return f"address {item.address} dev {item.device}"
+        case Sysctl():
+            return f"net.ipv4.{item.tree}.{item.device}.{item.name} = {item.value}"
+
+
+def wanted_sysctls(roles: Roles) -> tuple[Sysctl, ...]:
+    """Forwarding on uplinks and guest bridges; on the latter alone, answers for any gateway.
+
+    proxy_delay 0, because the kernel otherwise delays each proxied answer by up to 0.8 s.
+    proxy_arp is never set on an uplink: it would answer for the whole network there.
+    """
+    wanted = [Sysctl("conf", i.name, "forwarding", 1) for i in (*roles.uplinks,
+                                                                 *roles.guest_bridges)]
+    for bridge in _own_bridges(roles):
+        wanted += [Sysctl("conf", bridge.name, "proxy_arp", 1),
+                   Sysctl("neigh", bridge.name, "proxy_delay", 0)]
+    return tuple(sorted(set(wanted)))
+
+
+def plan(desired: Desired, roles: Roles, state: KernelState) -> Plan:
+    """The shortest way from `state` to what should be.
+
+    Bridges are made ready first. An announcement gets its neighbour entry before its route,
+    so that the first packet finds its way; a withdrawal takes the route first. What nobody
+    claims is kept while a running guest could not be read (`desired.unknown`).
+    """
+    findings: list[Finding] = []
+    free = [a for a in desired.announcements if not _taken(a, state, findings)]
+    routes = [Route(IPv4Network(a.address), a.device) for a in free]
+    neighbours = [Neighbour(a.address, a.device, a.mac) for a in free]
+    proxies = [Neighbour(a.address, a.uplink) for a in free
+               if a.uplink and a.uplink != a.device]
+    makes: Iterable[Item] = (*_missing(neighbours, state.neighbours),
+                             *_missing(routes, state.routes),
+                             *_missing(proxies, state.proxies))
+    drops: Iterable[Item] = (*_stale_routes(routes, desired, state),
+                             *_stale_entries(proxies, desired, state.proxies),
+                             *_stale_entries(neighbours, desired, state.neighbours))
+    return Plan((*_bridges(roles, state),
+                 *(Change("replace", item) for item in makes),
+                 *(Change("delete", item) for item in drops)), tuple(findings))
+
+
+def removal(state: KernelState) -> Plan:
+    """Everything of ours out of the kernel, for the removal of the package."""
+    bridges = {a.device for a in state.addresses if is_ours(a)}
+    return Plan((
+        *(Change("delete", r) for r in sorted(state.routes) if is_ours(r)),
+        *(Change("delete", n) for n in sorted(state.proxies | state.neighbours) if is_ours(n)),
+        *(Change("delete", a) for a in sorted(state.addresses) if is_ours(a)),
+        *(Change("replace", Sysctl("conf", b, "proxy_arp", 0)) for b in sorted(bridges)),
+        *(Change("replace", Sysctl("neigh", b, "proxy_delay", 80)) for b in sorted(bridges))))
+
+
+def _own_bridges(roles: Roles) -> list[Interface]:
+    """Guest bridges that lead nowhere else. On one that is an uplink too, every node of that
+    LAN would own 169.254.1.1, and proxy_arp would answer for the whole network."""
+    return [b for b in roles.guest_bridges if not roles.is_uplink(b.name)]
+
+
+def _bridges(roles: Roles, state: KernelState) -> Iterable[Change]:
+    own = {b.name for b in _own_bridges(roles)}
+    present = {a.device for a in state.addresses if a.address == GATEWAY}
+    for device in sorted(own - present):
+        yield Change("replace", DeviceAddress(device, GATEWAY))
+    for sysctl in wanted_sysctls(roles):
+        if sysctl not in state.sysctls:
+            yield Change("replace", sysctl)
+    for address in sorted(state.addresses):
+        if is_ours(address) and address.device not in own:
+            yield Change("delete", address)
+
+
+def _taken(wanted: Announcement, state: KernelState, findings: list[Finding]) -> bool:
+    """Whether somebody else's route or permanent entry holds the place of ours.
+
+    Replacing it would destroy what an administrator made; so it stays, and is named.
+    """
+    key = (IPv4Network(wanted.address), 0)
+    others: list[Route | Neighbour] = [
+        *(r for r in state.routes if (r.destination, r.priority) == key),
+        *(n for n in state.neighbours if n.permanent and n.mac != wanted.mac
+          and (n.address, n.device) == (wanted.address, wanted.device))]
+    for other in others:
+        if not is_ours(other):
+            findings.append(Finding(
+                "foreign", str(wanted.address), f"not announced: there is a {describe(other)} "
+                "that is not ours", "remove it, if nothing else needs it"))
+            return True
+    return False
+
+
+def _missing(wanted: Iterable[_R], present: Collection[_R]) -> list[_R]:
+    return sorted(item for item in wanted if item not in present)
+
+
+def _stale_routes(wanted: Iterable[Route], desired: Desired,
+                  state: KernelState) -> Iterable[Route]:
+    keep = {(r.destination, r.priority) for r in wanted}
+    return sorted(r for r in state.routes if is_ours(r)
+                  and (r.destination, r.priority) not in keep
+                  and not _perhaps(desired, r.destination.network_address))
+
+
+def _stale_entries(wanted: Iterable[Neighbour], desired: Desired,
+                   present: Iterable[Neighbour]) -> Iterable[Neighbour]:
+    keep = {(n.address, n.device) for n in wanted}
+    return sorted(n for n in present if is_ours(n) and (n.address, n.device) not in keep
+                  and not _perhaps(desired, n.address))
+
+
+def _perhaps(desired: Desired, address: IPv4Address) -> bool:
+    """Nobody claims it, but a running guest could not be read: it may be that guest's."""
+    return desired.unknown and address not in desired.claimed
