@@ -119,6 +119,23 @@ def forbidden(config: Config, node: Node, claim: Claim) -> Finding | None:
         return _finding("not-allowed", claim, f"may not have {claim.address}: no entry of "
                         "'allow' in pve-ospf.yaml permits it",
                         f"add {claim.address}/32 to 'allow', or give the guest another address")
+    return _own_network(node, claim)
+
+
+def _own_network(node: Node, claim: Claim) -> Finding | None:
+    """Inside a network of this node that is no uplink's (a tunnel's, a storage network's).
+
+    The route-map denies the node's own networks: a route would draw traffic to nowhere.
+    """
+    if node.roles.uplink_holding(claim.address):
+        return None
+    for interface in node.interfaces:
+        for own in interface.addresses:
+            if claim.address in own.network:
+                return _finding(
+                    "own-network", claim, f"may not have {claim.address}: it is inside "
+                    f"{own.network}, this node's own network on {interface.name}",
+                    "give the guest an address outside this node's own networks")
     return None
 
 
@@ -169,21 +186,8 @@ def _place(config: Config, node: Node, claim: Claim) -> Announcement | Finding:
     if not node.roles.is_guest_bridge(device):
         return _not_a_guest_bridge(node, claim, device)
     uplink = node.roles.uplink_holding(claim.address)
-    own = None if uplink else _own_network(node, claim.address)
-    if own:
-        # The route-map denies the node's own networks: a route would draw traffic nowhere.
-        return _finding("own-network", claim, f"has {claim.address}, inside {own}",
-                        "give the guest an address outside this node's own networks")
     return Announcement(claim.address, device, claim.net.mac, claim.guest.vmid,
                         uplink.name if uplink else None)
-
-
-def _own_network(node: Node, address: IPv4Address) -> str | None:
-    for interface in node.interfaces:
-        for own in interface.addresses:
-            if address in own.network:
-                return f"{own.network}, this node's network on {interface.name}"
-    return None
 
 
 def _not_a_guest_bridge(node: Node, claim: Claim, device: str) -> Finding:

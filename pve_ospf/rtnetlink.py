@@ -187,7 +187,9 @@ def _routes(netlink: Any, names: dict[int, str]) -> Iterator[Route]:
 
 
 def _entries(netlink: Any, names: dict[int, str], flags: int) -> Iterator[Neighbour]:
-    for message in netlink.get_neighbours(family=AF_INET, flags=flags):
+    # Not get_neighbours(): it takes `flags` for a filter on the answer, and the kernel lists
+    # proxy entries only when the request itself carries NTF_PROXY.
+    for message in netlink.neigh("dump", family=AF_INET, flags=flags, match={}):
         address, mac = message.get_attr("NDA_DST"), message.get_attr("NDA_LLADDR") or ""
         if address is None or message["ifindex"] not in names or (not mac and not flags):
             continue

@@ -1,0 +1,155 @@
+"""The command `pve-ospf`: arguments, exit codes, and the only place that prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from . import __version__
+from .errors import PveOspfError
+
+_DESCRIPTION = """\
+Announces the addresses of this node's running guests with OSPF.
+
+Put the prefixes your guests may use into /etc/pve/pve-ospf.yaml, then:
+  pve-ospf apply               show the OSPF configuration's diff and install it
+  pve-ospf attach 101 104      these guests are announced while they run
+  pve-ospf check               do running guests and announced addresses agree?
+"""
+_EPILOG = """\
+exit status:
+  0 good   1 findings, or refused   2 wrong use or configuration   3 cannot tell
+
+files:
+  /etc/pve/pve-ospf.yaml       configuration, for the whole cluster
+  /etc/pve-ospf/config.yaml    the same, where there is no cluster
+
+Full description: man pve-ospf
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; every error of ours ends here as one line and an exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except PveOspfError as error:
+        print(f"pve-ospf: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(error.hint, file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # `pve-ospf check | head`: the reader has had enough
+        return 1
+    except KeyboardInterrupt:
+        print("pve-ospf: interrupted", file=sys.stderr)
+        return 130
+    except PermissionError as error:
+        print(f"pve-ospf: {error.filename or 'the kernel'}: permission denied; run it as root",
+              file=sys.stderr)
+        return 3
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pve-ospf", description=_DESCRIPTION, epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"pve-ospf {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    apply = _command(commands, "apply", _apply, "install the OSPF configuration, showing its diff")
+    apply.add_argument("--dry-run", action="store_true", help="show the diff, change nothing")
+    apply.add_argument("--force", action="store_true",
+                       help="also when a neighbour would be lost (other timers, area, router id)")
+    for name, run, text in (("attach", _attach, "announce these guests while they run"),
+                            ("detach", _detach, "stop announcing these guests")):
+        _command(commands, name, run, text).add_argument(
+            "vmid", metavar="VMID", type=_vmid, nargs="+")
+    check = _command(commands, "check", _check, "compare running guests with what is announced")
+    check.add_argument("--json", action="store_true", help="for programs: stable keys")
+    _command(commands, "generate", _generate, "print the OSPF configuration of this node")
+    sync = _command(commands, "sync", _sync, "make routes and entries what they should be")
+    sync.add_argument("--dry-run", action="store_true", help="show the changes, make none")
+    _command(commands, "cleanup", _cleanup, None)
+    return parser
+
+
+def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str,
+             run: Callable[[argparse.Namespace], int], text: str | None
+             ) -> argparse.ArgumentParser:
+    """A subcommand; one without a text is for the package's own scripts and is not listed."""
+    parser = (commands.add_parser(name, help=text, description=text) if text
+              else commands.add_parser(name))
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _vmid(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 100 <= int(text) <= 999_999_999):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a VMID (100-999999999)")
+    return int(text)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+# Each command imports what it needs: `--help` and a wrong argument answer at once, without
+# the quarter of a second that pyroute2 costs.
+
+def _apply(options: argparse.Namespace) -> int:
+    from .apply import apply  # noqa: PLC0415
+    apply(dry_run=options.dry_run, force=options.force, out=_say)
+    return 0
+
+
+def _generate(_options: argparse.Namespace) -> int:
+    from .apply import generate  # noqa: PLC0415
+    print(generate(), end="")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .readings import run  # noqa: PLC0415
+    return run(as_json=options.json, out=_say)
+
+
+def _attach(options: argparse.Namespace) -> int:
+    from .attach import attach  # noqa: PLC0415
+    return 0 if attach(options.vmid, _say) else 1
+
+
+def _detach(options: argparse.Namespace) -> int:
+    from .attach import detach  # noqa: PLC0415
+    return 0 if detach(options.vmid, _say) else 1
+
+
+def _sync(options: argparse.Namespace) -> int:
+    from .sync import sync  # noqa: PLC0415
+    result = sync(dry_run=options.dry_run)
+    if result is None:
+        return 0
+    for change in result.plan.changes:
+        print(("would " if options.dry_run else "") + str(change))
+    for change_text, reason in result.failed:
+        print(f"pve-ospf: {change_text} failed: {reason}", file=sys.stderr)
+    for finding in result.findings:
+        print(f"pve-ospf: {finding.subject}: {finding.message}", file=sys.stderr)
+        if finding.fix:
+            print(f"  {finding.fix}", file=sys.stderr)
+    return 1 if result.failed or result.findings else 0
+
+
+def _cleanup(_options: argparse.Namespace) -> int:
+    """Before the package goes: everything of ours out of FRR and the kernel."""
+    from .apply import restore  # noqa: PLC0415
+    from .sync import remove_all  # noqa: PLC0415
+    try:
+        restore(_say)
+    finally:
+        failed = remove_all()
+        for change_text, reason in failed:
+            print(f"pve-ospf: {change_text} failed: {reason}", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,212 @@
+"""The only reader of /etc/pve and of /proc for guests.
+
+A read that fails raises CannotTell: a cluster filesystem that is not mounted, or a file that
+cannot be opened, never looks like "there are no guests". Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
+from pathlib import Path
+
+from . import config as config_text
+from . import guests as guest_text
+from .config import ALLOW_HINT, Config
+from .errors import CannotTell, ConfigError
+from .model import Finding, Guest, GuestKind
+
+PVE = Path("/etc/pve")
+CLUSTER_CONFIG = PVE / "pve-ospf.yaml"
+LOCAL_CONFIG = Path("/etc/pve-ospf/config.yaml")
+
+_KINDS: tuple[tuple[GuestKind, str], ...] = (("lxc", "lxc"), ("qemu", "qemu-server"))
+_CONFIG_FILE = re.compile(r"([1-9]\d{2,8})\.conf")
+_RING = re.compile(r"^\s*ring\d+_addr\s*:\s*(\S+)\s*$", re.MULTILINE)
+_LXC_COMMAND = re.compile(r"@/var/lib/lxc/(\d+)/command")
+_LISTENING = 0x10000  # __SO_ACCEPTCON in the flags column of /proc/net/unix
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Every guest of the cluster, and what of its files could not be understood."""
+
+    guests: tuple[Guest, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def guest(self, vmid: int) -> Guest | None:
+        return next((g for g in self.guests if g.vmid == vmid), None)
+
+
+def node_name() -> str:
+    """This node's name in the cluster: the host name without its domain, as Proxmox takes it."""
+    return socket.gethostname().partition(".")[0]
+
+
+def mounted() -> bool:
+    """Whether the cluster filesystem is there: /etc/pve/local is a symlink (facts)."""
+    return (PVE / "local").is_symlink()
+
+
+def read_config(node: str) -> Config:
+    """pve-ospf.yaml for `node`, from the cluster, else from /etc/pve-ospf/config.yaml.
+
+    Raises ConfigError when there is none or it is wrong, CannotTell when it cannot be read or
+    when the cluster's own might be there but /etc/pve is not mounted.
+    """
+    for path in (CLUSTER_CONFIG, LOCAL_CONFIG):
+        try:
+            return config_text.parse(_read(path), str(path), node)
+        except FileNotFoundError:
+            continue
+    if Path("/usr/bin/pmxcfs").exists() and not mounted():
+        raise CannotTell(f"{CLUSTER_CONFIG}: /etc/pve is not mounted",
+                         "see: systemctl status pve-cluster")
+    raise ConfigError(f"{CLUSTER_CONFIG} does not exist, so nothing is announced", ALLOW_HINT)
+
+
+def read_guests() -> Cluster:
+    """All guests of all nodes. Raises CannotTell when /etc/pve is not mounted."""
+    if not mounted():
+        raise CannotTell("/etc/pve is not mounted: which guests this node owns is not known",
+                         "see: systemctl status pve-cluster")
+    guests: list[Guest] = []
+    findings: list[Finding] = []
+    for path, vmid, kind, node in _config_files():
+        try:
+            guest, problems = guest_text.parse(_read(path), vmid, kind, node)
+        except FileNotFoundError:
+            continue  # moved to another node or destroyed since it was listed
+        except CannotTell as error:
+            guest, problems = Guest(vmid, kind, node, incomplete=True), ()
+            findings.append(Finding("unreadable", str(path), error.message, error.hint))
+        guests.append(guest)
+        findings += [Finding("unparsable", f"{path}:{p.line}" if p.line else str(path), p.text,
+                             "correct the line; the guest's other lines count meanwhile")
+                     for p in problems]
+    return Cluster(tuple(guests), tuple(findings))
+
+
+def running() -> frozenset[int]:
+    """VMIDs of the guests that run on this node.
+
+    A container runs while its command socket *listens*, which is what Proxmox itself reads; a
+    VM while the process of its pid file lives. Raises CannotTell.
+    """
+    return frozenset((*_running_containers(), *_running_vms()))
+
+
+def ring_addresses() -> frozenset[IPv4Address]:
+    """Every corosync ring address of the cluster, and the nodes' addresses pmxcfs knows."""
+    names: set[str] = set()
+    for path in (PVE / "corosync.conf", Path("/etc/corosync/corosync.conf")):
+        try:
+            names |= set(_RING.findall(_read(path)))
+        except FileNotFoundError:
+            continue  # a node on its own has no corosync
+    return frozenset(a for name in names for a in _addresses_of(name)) | frozenset(
+        a for several in node_addresses().values() for a in several)
+
+
+def node_addresses() -> dict[str, frozenset[IPv4Address]]:
+    """Node name → addresses its cluster membership shows (corosync.conf and .members)."""
+    found: dict[str, set[IPv4Address]] = {}
+    try:
+        corosync = _read(PVE / "corosync.conf")
+    except FileNotFoundError:
+        corosync = ""
+    for block in re.findall(r"\bnode\s*\{([^}]*)\}", corosync):
+        name = re.search(r"^\s*name\s*:\s*(\S+)", block, re.MULTILINE)
+        if name:
+            for ring in _RING.findall(block):
+                found.setdefault(name[1], set()).update(_addresses_of(ring))
+    try:
+        members = _read(PVE / ".members")
+    except FileNotFoundError:
+        members = ""
+    for name_, ip in re.findall(r'"([^"]+)"\s*:\s*\{[^}]*"ip"\s*:\s*"([^"]+)"', members):
+        found.setdefault(name_, set()).update(_addresses_of(ip))
+    return {name: frozenset(addresses) for name, addresses in found.items()}
+
+
+def _read(path: Path) -> str:
+    """The file's text. Absence is FileNotFoundError; anything else is CannotTell."""
+    try:
+        # Guests' names come from users: an undecodable byte must not stop anything.
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CannotTell(f"{path}: {error.strerror}") from error
+
+
+def _config_files() -> Iterator[tuple[Path, int, GuestKind, str]]:
+    try:
+        nodes = sorted(os.listdir(PVE / "nodes"))
+    except OSError as error:
+        raise CannotTell(f"{PVE}/nodes: {error.strerror}",
+                         "see: systemctl status pve-cluster") from error
+    for node in nodes:
+        for kind, directory in _KINDS:
+            folder = PVE / "nodes" / node / directory
+            for name in sorted(_listdir(folder)):
+                match = _CONFIG_FILE.fullmatch(name)
+                if match:
+                    yield folder / name, int(match[1]), kind, node
+
+
+def _listdir(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # a node that was never used for this kind of guest
+    except OSError as error:
+        raise CannotTell(f"{folder}: {error.strerror}") from error
+
+
+def _running_containers() -> Iterator[int]:
+    try:
+        sockets = _read(Path("/proc/net/unix"))
+    except FileNotFoundError as error:
+        raise CannotTell("/proc/net/unix does not exist: is /proc mounted?") from error
+    for line in sockets.splitlines()[1:]:
+        columns = line.split()
+        match = _LXC_COMMAND.fullmatch(columns[-1])
+        # After a stop a connection of the old socket can linger: only the listener counts.
+        if match and int(columns[3], 16) & _LISTENING:
+            yield int(match[1])
+
+
+def _running_vms() -> Iterator[int]:
+    for path in Path("/run/qemu-server").glob("*.pid"):
+        try:
+            pid = int(path.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            continue  # it just quit, or is about to write its pid
+        if path.stem.isdigit() and Path(f"/proc/{pid}").exists():
+            yield int(path.stem)
+
+
+def _addresses_of(name: str) -> list[IPv4Address]:
+    """An address, or a name as /etc/hosts has it: DNS could hang a guest's start."""
+    try:
+        return [IPv4Address(name)]
+    except AddressValueError:
+        pass
+    try:
+        hosts = _read(Path("/etc/hosts"))
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in hosts.splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        if name in names:
+            try:
+                found.append(IPv4Address(address))
+            except AddressValueError:
+                continue
+    return found
