@@ -26,7 +26,7 @@ PATIENCE = 30
 
 
 class _TimeUp(PveOspfError):
-    pass
+    """The hook took too long, whatever it waited for."""
 
 
 def main(arguments: list[str]) -> int:

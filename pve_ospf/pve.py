@@ -6,7 +6,6 @@ cannot be opened, never looks like "there are no guests". Nothing here writes.
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Iterator
@@ -146,22 +145,26 @@ def _read(path: Path) -> str:
 
 def _config_files() -> Iterator[tuple[Path, int, GuestKind, str]]:
     try:
-        nodes = sorted(os.listdir(PVE / "nodes"))
+        nodes = _names(PVE / "nodes")
     except OSError as error:
         raise CannotTell(f"{PVE}/nodes: {error.strerror}",
                          "see: systemctl status pve-cluster") from error
     for node in nodes:
         for kind, directory in _KINDS:
             folder = PVE / "nodes" / node / directory
-            for name in sorted(_listdir(folder)):
+            for name in _names_or_none(folder):
                 match = _CONFIG_FILE.fullmatch(name)
                 if match:
                     yield folder / name, int(match[1]), kind, node
 
 
-def _listdir(folder: Path) -> list[str]:
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _names_or_none(folder: Path) -> list[str]:
     try:
-        return os.listdir(folder)
+        return _names(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []  # a node that was never used for this kind of guest
     except OSError as error:

@@ -6,10 +6,10 @@ fresh process with no memory recognises its own work.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Literal, TypeVar
+from typing import Literal
 
 from .announce import Desired
 from .interfaces import Roles
@@ -73,7 +73,6 @@ class Sysctl:
         return f"/proc/sys/net/ipv4/{self.tree}/{self.device}/{self.name}"
 
 
-_R = TypeVar("_R", Route, Neighbour)
 Item = Route | Neighbour | DeviceAddress | Sysctl
 
 
@@ -167,9 +166,9 @@ def plan(desired: Desired, roles: Roles, state: KernelState) -> Plan:
     neighbours = [Neighbour(a.address, a.device, a.mac) for a in free]
     proxies = [Neighbour(a.address, a.uplink) for a in free
                if a.uplink and a.uplink != a.device]
-    makes: Iterable[Item] = (*_missing(neighbours, state.neighbours),
-                             *_missing(routes, state.routes),
-                             *_missing(proxies, state.proxies))
+    makes: Iterable[Item] = (*_missing_entries(neighbours, state.neighbours),
+                             *sorted(r for r in routes if r not in state.routes),
+                             *_missing_entries(proxies, state.proxies))
     drops: Iterable[Item] = (*_stale_routes(routes, desired, state),
                              *_stale_entries(proxies, desired, state.proxies),
                              *_stale_entries(neighbours, desired, state.neighbours))
@@ -227,8 +226,11 @@ def _taken(wanted: Announcement, state: KernelState, findings: list[Finding]) ->
     return False
 
 
-def _missing(wanted: Iterable[_R], present: Collection[_R]) -> list[_R]:
-    return sorted(item for item in wanted if item not in present)
+def _missing_entries(wanted: Iterable[Neighbour],
+                     present: Iterable[Neighbour]) -> Iterable[Neighbour]:
+    """An administrator's own permanent entry that says the same serves as well as ours."""
+    there = {(n.address, n.device, n.mac) for n in present if n.permanent}
+    return sorted(n for n in wanted if (n.address, n.device, n.mac) not in there)
 
 
 def _stale_routes(wanted: Iterable[Route], desired: Desired,

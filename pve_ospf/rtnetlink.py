@@ -176,7 +176,7 @@ def _routes(netlink: Any, names: dict[int, str]) -> Iterator[Route]:
     for message in netlink.get_routes(family=AF_INET, table=MAIN_TABLE):
         if message["type"] != _RTN_UNICAST:
             continue
-        destination = IPv4Network(f"{message.get_attr('RTA_DST') or '0.0.0.0'}"
+        destination = IPv4Network(f"{message.get_attr('RTA_DST') or IPv4Address(0)}"
                                   f"/{message['dst_len']}")
         for hop in message.get_attr("RTA_MULTIPATH") or [message]:
             index = hop["oif"] if "oif" in hop else hop.get_attr("RTA_OIF")

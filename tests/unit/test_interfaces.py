@@ -1,0 +1,119 @@
+"""Which interfaces are uplinks, guest bridges and tunnels."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface
+
+import pytest
+
+from pve_ospf.config import Config, NameList, Tunnels
+from pve_ospf.interfaces import TUNNEL_KINDS, Roles, classify
+from pve_ospf.model import GATEWAY, Interface
+
+CONFIG = Config(allow=())
+
+
+def _interface(name: str, *addresses: str, kind: str = "", **more: str | bool) -> Interface:
+    return replace(Interface(index=1, name=name, kind=kind,
+                             addresses=tuple(map(IPv4Interface, addresses))), **more)  # type: ignore[arg-type]
+
+
+LO = _interface("lo", "127.0.0.1/8")
+NIC = _interface("eno1", master="vmbr0")
+VMBR0 = _interface("vmbr0", "10.0.1.11/24", kind="bridge")
+VMBR1 = _interface("vmbr1", kind="bridge")
+NODE = (LO, NIC, VMBR0, VMBR1)
+
+
+def _names(roles: Roles) -> tuple[list[str], list[str], list[str]]:
+    return ([i.name for i in roles.uplinks], [i.name for i in roles.guest_bridges],
+            [i.name for i in roles.tunnels])
+
+
+def test_proxmox_default_with_a_bridge_for_guests() -> None:
+    assert _names(classify(CONFIG, NODE)) == (["vmbr0"], ["vmbr1"], [])
+
+
+def test_our_own_gateway_does_not_turn_a_guest_bridge_into_an_uplink() -> None:
+    bridge = replace(VMBR1, addresses=(GATEWAY,))
+    assert _names(classify(CONFIG, (LO, NIC, VMBR0, bridge))) == (["vmbr0"], ["vmbr1"], [])
+
+
+@pytest.mark.parametrize("port", ["veth101i0", "tap100i1", "fwpr101p0"])
+def test_guests_that_run_change_nothing(port: str) -> None:
+    running = (*NODE, _interface(port, kind="veth", master="vmbr1"),
+               _interface("veth102i0", kind="veth", master="vmbr0"))
+    assert _names(classify(CONFIG, running)) == _names(classify(CONFIG, NODE))
+
+
+def test_a_bridge_with_a_nic_or_an_address_is_no_guest_bridge() -> None:
+    nic = (*NODE, _interface("vmbr2", kind="bridge"), _interface("eno2", master="vmbr2"))
+    assert _names(classify(CONFIG, nic)) == (["vmbr0"], ["vmbr1"], [])
+    storage = (*NODE, _interface("vmbr3", "10.9.9.1/24", kind="bridge"))
+    assert _names(classify(CONFIG, storage)) == (["vmbr0", "vmbr3"], ["vmbr1"], [])
+
+
+def test_the_firewalls_bridges_are_nobodys() -> None:
+    chain = (*NODE, _interface("fwbr101i0", kind="bridge"),
+             _interface("fwln101i0", kind="veth", master="fwbr101i0"),
+             _interface("veth101i0", kind="veth", master="fwbr101i0"),
+             _interface("fwpr101p0", kind="veth", master="vmbr1"))
+    assert _names(classify(CONFIG, chain)) == (["vmbr0"], ["vmbr1"], [])
+
+
+@pytest.mark.parametrize("kind", sorted(TUNNEL_KINDS))
+def test_a_tunnel_is_found_by_its_kind_and_is_no_uplink(kind: str) -> None:
+    found = (*NODE, _interface("t0", "10.255.0.1/24", kind=kind))
+    assert _names(classify(CONFIG, found)) == (["vmbr0"], ["vmbr1"], ["t0"])
+
+
+def test_a_guests_tap_is_no_tunnel() -> None:
+    found = (*NODE, _interface("tap100i0", kind="tun", master="vmbr1"))
+    assert _names(classify(CONFIG, found)) == (["vmbr0"], ["vmbr1"], [])
+
+
+def test_what_is_stacked_on_a_tunnel_is_one_and_its_underlay_is_not() -> None:
+    found = (*NODE, _interface("vx1", kind="vxlan", master="vmbr9", lower="vmbr0"),
+             _interface("vmbr9", "10.255.0.1/24", kind="bridge"),
+             _interface("vmbr9.5", "10.254.0.1/24", kind="vlan", lower="vmbr9"))
+    assert _names(classify(CONFIG, found)) == (
+        ["vmbr0"], ["vmbr1"], ["vmbr9", "vmbr9.5", "vx1"])
+
+
+def test_a_tunnel_named_by_pattern_and_one_that_the_administrator_wants_as_uplink() -> None:
+    found = (*NODE, _interface("ipsec1", "10.255.0.1/24"), _interface("wg0", "10.8.0.1/24",
+                                                                      kind="wireguard"))
+    config = replace(CONFIG, tunnels=Tunnels(interfaces=NameList(True, ("ipsec*",))))
+    assert _names(classify(config, found)) == (["vmbr0"], ["vmbr1"], ["ipsec1", "wg0"])
+    config = replace(CONFIG, uplinks=NameList(False, ("vmbr0", "wg0")))
+    assert _names(classify(config, (*found[:-2], found[-1]))) == (
+        ["vmbr0", "wg0"], ["vmbr1"], [])
+
+
+def test_a_named_guest_bridge_that_leads_to_the_network_stays_an_uplink() -> None:
+    config = replace(CONFIG, guest_bridges=NameList(True, ("vmbr0",)))
+    assert _names(classify(config, NODE)) == (["vmbr0"], ["vmbr0", "vmbr1"], [])
+
+
+def test_a_named_guest_bridge_with_an_address_but_no_nic_is_no_uplink() -> None:
+    routed = (*NODE, _interface("vmbr2", "192.168.5.1/24", kind="bridge"))
+    config = replace(CONFIG, guest_bridges=NameList(False, ("vmbr2",)))
+    assert _names(classify(config, routed)) == (["vmbr0"], ["vmbr2"], [])
+
+
+def test_a_vlan_of_a_guest_bridge_serves_guests_too() -> None:
+    found = (*NODE, _interface("vmbr1.30", kind="vlan", lower="vmbr1"),
+             _interface("vmbr0.40", kind="vlan", lower="vmbr0"))
+    assert _names(classify(CONFIG, found)) == (["vmbr0"], ["vmbr1", "vmbr1.30"], [])
+
+
+def test_the_uplink_that_holds_an_address() -> None:
+    roles = classify(CONFIG, NODE)
+    held = roles.uplink_holding(IPv4Address("10.0.1.99"))
+    assert held is not None
+    assert held.name == "vmbr0"
+    assert roles.uplink_holding(IPv4Address("10.0.2.99")) is None
+
+
+def test_a_link_local_address_makes_no_uplink() -> None:
+    found = (*NODE, _interface("eno3", "169.254.7.7/16"))
+    assert _names(classify(CONFIG, found))[0] == ["vmbr0"]

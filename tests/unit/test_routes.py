@@ -1,0 +1,176 @@
+"""What is ours in the kernel, and the steps from what is to what should be."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+import pytest
+
+from pve_ospf.announce import Desired
+from pve_ospf.interfaces import Roles
+from pve_ospf.model import GATEWAY, Announcement, Interface
+from pve_ospf.routes import (
+    Change,
+    DeviceAddress,
+    Item,
+    KernelState,
+    Neighbour,
+    Route,
+    Sysctl,
+    is_ours,
+    plan,
+    removal,
+)
+
+MAC = "bc:24:11:00:00:01"
+ADDRESS = IPv4Address("198.51.100.7")
+HOST = IPv4Network("198.51.100.7/32")
+ROLES = Roles(uplinks=(Interface(1, "vmbr0", "bridge"),),
+              guest_bridges=(Interface(2, "vmbr1", "bridge"),))
+BRIDGE = (Sysctl("conf", "vmbr0", "forwarding", 1), Sysctl("conf", "vmbr1", "forwarding", 1),
+          Sysctl("conf", "vmbr1", "proxy_arp", 1), Sysctl("neigh", "vmbr1", "proxy_delay", 0))
+READY = KernelState(addresses=frozenset({DeviceAddress("vmbr1", GATEWAY)}),
+                    sysctls=frozenset(BRIDGE))
+SERVING = replace(READY, routes=frozenset({Route(HOST, "vmbr1")}),
+                  neighbours=frozenset({Neighbour(ADDRESS, "vmbr1", MAC)}))
+ONE = Desired((Announcement(ADDRESS, "vmbr1", MAC, 101),), claimed=frozenset({ADDRESS}))
+
+
+def _changes(desired: Desired, state: KernelState, roles: Roles = ROLES) -> list[Change]:
+    return list(plan(desired, roles, state).changes)
+
+
+@pytest.mark.parametrize(("item", "ours"), [
+    (Route(HOST, "vmbr1"), True), (Route(HOST, "vmbr1", protocol=3), False),
+    (Route(HOST, "vmbr1", protocol=188), False),
+    (Neighbour(ADDRESS, "vmbr1", MAC), True), (Neighbour(ADDRESS, "vmbr1", MAC, 0), False),
+    (DeviceAddress("vmbr1", GATEWAY), True), (DeviceAddress("vmbr1", GATEWAY, 0), False),
+])
+def test_ours_is_what_carries_our_protocol(item: Route | Neighbour | DeviceAddress,
+                                           ours: bool) -> None:
+    assert is_ours(item) is ours
+
+
+def test_from_nothing_the_bridge_comes_first_and_the_neighbour_before_the_route() -> None:
+    assert [c.item for c in _changes(ONE, KernelState())] == [
+        DeviceAddress("vmbr1", GATEWAY), *BRIDGE, Neighbour(ADDRESS, "vmbr1", MAC),
+        Route(HOST, "vmbr1")]
+
+
+def test_what_is_right_is_left_alone() -> None:
+    assert _changes(ONE, SERVING) == []
+
+
+def test_a_withdrawal_takes_the_route_first() -> None:
+    assert _changes(Desired(), SERVING) == [
+        Change("delete", Route(HOST, "vmbr1")),
+        Change("delete", Neighbour(ADDRESS, "vmbr1", MAC))]
+
+
+def test_a_guest_on_another_bridge_is_replaced_never_deleted_first() -> None:
+    roles = replace(ROLES, guest_bridges=(*ROLES.guest_bridges, Interface(3, "vmbr2", "bridge")))
+    moved = replace(ONE, announcements=(Announcement(ADDRESS, "vmbr2", MAC, 101),))
+    changes = [c for c in _changes(moved, SERVING, roles) if isinstance(c.item, Route | Neighbour)]
+    assert changes == [
+        Change("replace", Neighbour(ADDRESS, "vmbr2", MAC)),
+        Change("replace", Route(HOST, "vmbr2")),
+        Change("delete", Neighbour(ADDRESS, "vmbr1", MAC))]
+
+
+@pytest.mark.parametrize("spoilt", [
+    replace(SERVING, routes=frozenset({Route(HOST, "vmbr1", scope=0)})),
+    replace(SERVING, routes=frozenset()),
+])
+def test_a_route_that_is_not_as_it_should_be_is_replaced(spoilt: KernelState) -> None:
+    assert _changes(ONE, spoilt) == [Change("replace", Route(HOST, "vmbr1"))]
+
+
+@pytest.mark.parametrize("spoilt", [
+    Neighbour(ADDRESS, "vmbr1", "bc:24:11:00:00:99"),
+    Neighbour(ADDRESS, "vmbr1", MAC, protocol=0, permanent=False),
+])
+def test_a_stolen_or_learned_neighbour_entry_is_replaced(spoilt: Neighbour) -> None:
+    state = replace(SERVING, neighbours=frozenset({spoilt}))
+    assert _changes(ONE, state) == [Change("replace", Neighbour(ADDRESS, "vmbr1", MAC))]
+
+
+@pytest.mark.parametrize("sysctl", BRIDGE)
+def test_a_sysctl_that_something_took_away_is_put_back(sysctl: Sysctl) -> None:
+    state = replace(SERVING, sysctls=frozenset(BRIDGE) - {sysctl}
+                    | {replace(sysctl, value=1 - sysctl.value)})
+    assert _changes(ONE, state) == [Change("replace", sysctl)]
+
+
+def test_the_gateway_is_put_back_and_the_administrators_own_counts() -> None:
+    gone = replace(SERVING, addresses=frozenset())
+    assert _changes(ONE, gone) == [Change("replace", DeviceAddress("vmbr1", GATEWAY))]
+    his = replace(SERVING, addresses=frozenset({DeviceAddress("vmbr1", GATEWAY, 0)}))
+    assert _changes(ONE, his) == []
+
+
+def test_the_gateway_leaves_a_bridge_that_serves_guests_no_more() -> None:
+    assert Change("delete", DeviceAddress("vmbr1", GATEWAY)) in _changes(
+        Desired(), READY, replace(ROLES, guest_bridges=()))
+
+
+def test_on_link_gets_a_proxy_entry_on_the_uplink() -> None:
+    address = IPv4Address("10.0.1.99")
+    on_link = Desired((Announcement(address, "vmbr1", MAC, 101, "vmbr0"),))
+    assert [c.item for c in _changes(on_link, READY)] == [
+        Neighbour(address, "vmbr1", MAC), Route(IPv4Network("10.0.1.99/32"), "vmbr1"),
+        Neighbour(address, "vmbr0")]
+    state = replace(READY, proxies=frozenset({Neighbour(address, "vmbr0")}))
+    assert _changes(Desired(), state) == [Change("delete", Neighbour(address, "vmbr0"))]
+
+
+def test_an_uplink_never_answers_for_others() -> None:
+    both = Roles(uplinks=(Interface(1, "vmbr0", "bridge"),),
+                 guest_bridges=(Interface(1, "vmbr0", "bridge"),))
+    items: list[Item] = [c.item for c in _changes(Desired(), KernelState(), both)]
+    assert items == [Sysctl("conf", "vmbr0", "forwarding", 1)]
+
+
+@pytest.mark.parametrize("foreign", [
+    {"routes": frozenset({Route(HOST, "eth9", protocol=3)})},
+    {"neighbours": frozenset({Neighbour(ADDRESS, "vmbr1", "02:00:00:00:00:01", protocol=0)})},
+])
+def test_what_somebody_else_made_is_named_and_kept(foreign: dict[str, frozenset[object]]) -> None:
+    planned = plan(ONE, ROLES, replace(READY, **foreign))  # type: ignore[arg-type]
+    assert planned.changes == ()
+    (finding,) = planned.findings
+    assert finding.code == "foreign"
+    assert "that is not ours" in finding.message
+
+
+def test_an_ospf_route_to_the_old_node_is_in_nobodys_way() -> None:
+    learned = Route(HOST, "vmbr0", protocol=188, priority=20, gateway=IPv4Address("10.0.1.1"))
+    assert Change("replace", Route(HOST, "vmbr1")) in _changes(
+        ONE, replace(READY, routes=frozenset({learned})))
+
+
+def test_nothing_is_withdrawn_because_a_guest_could_not_be_read() -> None:
+    assert _changes(Desired(unknown=True), SERVING) == []
+
+
+def test_but_what_a_stopped_guest_claims_is() -> None:
+    stopped = Desired(unknown=True, claimed=frozenset({ADDRESS}))
+    assert Change("delete", Route(HOST, "vmbr1")) in _changes(stopped, SERVING)
+
+
+def test_others_routes_and_entries_stay() -> None:
+    others = KernelState(
+        routes=frozenset({Route(IPv4Network("192.0.2.1/32"), "vmbr1", protocol=4)}),
+        neighbours=frozenset({Neighbour(IPv4Address("192.0.2.1"), "vmbr1", MAC, 0)}),
+        proxies=frozenset({Neighbour(IPv4Address("10.0.1.50"), "vmbr0", protocol=0)}),
+        addresses=frozenset({*READY.addresses,
+                             DeviceAddress("vmbr0", IPv4Interface("10.0.1.11/24"), 0)}),
+        sysctls=READY.sysctls)
+    assert _changes(Desired(), others) == []
+    assert all(isinstance(c.item, DeviceAddress | Sysctl) and c.item.device == "vmbr1"
+               for c in removal(others).changes)
+
+
+def test_a_removal_takes_everything_of_ours() -> None:
+    changes = removal(SERVING).changes
+    assert [c.item for c in changes[:3]] == [
+        Route(HOST, "vmbr1"), Neighbour(ADDRESS, "vmbr1", MAC), DeviceAddress("vmbr1", GATEWAY)]
+    assert Change("replace", Sysctl("conf", "vmbr1", "proxy_arp", 0)) in changes
