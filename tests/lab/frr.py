@@ -1,0 +1,135 @@
+"""Machines that run FRR: as the package starts it, with its own paths and its own watchfrr."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tests.lab.machine import Machine
+from tests.lab.process import Result
+
+CONFIGURATION = "/etc/frr/frr.conf"
+
+
+class FrrMachine(Machine):
+    """A machine with FRR in it; FRR runs from frr_start() on."""
+
+    frr_running = False
+
+    def frr_start(self, timeout: float = 60) -> None:
+        self._frrinit("start", timeout)
+        self.frr_running = True
+
+    def frr_stop(self, timeout: float = 60) -> None:
+        self.frr_running = False
+        self._frrinit("stop", timeout)
+
+    def frr_restart(self, timeout: float = 60) -> None:
+        self._frrinit("restart", timeout)
+        self.frr_running = True
+
+    def _frrinit(self, action: str, timeout: float) -> Result:
+        return self.run(["/usr/lib/frr/frrinit.sh", action], timeout=timeout)
+
+    def write_frr(self, text: str, daemons: Iterable[str] = ("ospfd",)) -> None:
+        """Write the integrated configuration, and switch on exactly `daemons` (zebra always runs)."""
+        self.write(CONFIGURATION, text, 0o640)
+        switches = self.read("/etc/frr/daemons")
+        wanted = set(daemons)
+        switches = re.sub(
+            r"^(\w+d)=(?:yes|no)$",
+            lambda found: f"{found[1]}={'yes' if found[1] in wanted else 'no'}",
+            switches,
+            flags=re.MULTILINE,
+        )
+        self.write("/etc/frr/daemons", switches, 0o640)
+        self.run(["chown", "frr:frr", CONFIGURATION, "/etc/frr/daemons"])
+
+    def vtysh(self, *commands: str, timeout: float = 20) -> str:
+        """What vtysh says to `commands`, one after another (configuration lines too)."""
+        words = ["vtysh"]
+        for command in commands:
+            words += ["-c", command]
+        return self.run(words, timeout=timeout).stdout
+
+    def vtysh_json(self, command: str, timeout: float = 20) -> Any:
+        """One `show … json`; an empty dict where FRR has nothing to say (no `router ospf`)."""
+        said = self.vtysh(command, timeout=timeout).strip()
+        return json.loads(said) if said.startswith(("{", "[")) else {}
+
+    def neighbours(self) -> dict[str, list[str]]:
+        """OSPF neighbours: router id → states as FRR writes them ("Full/DR"), one an adjacency.
+
+        Empty when ospfd does not run or has no neighbour.
+        """
+        found = self.vtysh_json("show ip ospf neighbor json").get("neighbors", {})
+        return {
+            router: [_state(adjacency) for adjacency in adjacencies]
+            for router, adjacencies in found.items()
+        }
+
+    def full(self, count: int) -> bool:
+        """Whether exactly `count` adjacencies exist, all of them full (for poll())."""
+        states = [state for states in self.neighbours().values() for state in states]
+        return len(states) == count and all(state.startswith("Full") for state in states)
+
+
+class Router(FrrMachine):
+    """A router outside of the cluster; forwards, and runs FRR with the configuration given."""
+
+    sysctls = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
+    configuration = ""
+
+    def ospf(
+        self,
+        router_id: str,
+        costs: Mapping[str, int],
+        *,
+        area: str = "0",
+        hello: int = 1,
+        dead: int = 3,
+        extra: str = "",
+    ) -> None:
+        """Configure OSPF on the interfaces of `costs` (name → cost); intervals in seconds."""
+        self.configuration = ospf_configuration(
+            self.name, router_id, costs, area=area, hello=hello, dead=dead, extra=extra
+        )
+
+    def start(self) -> None:
+        super().start()
+        if self.configuration:
+            self.write_frr(self.configuration)
+            self.frr_start()
+
+
+def ospf_configuration(
+    hostname: str,
+    router_id: str,
+    costs: Mapping[str, int],
+    *,
+    area: str = "0",
+    hello: int = 1,
+    dead: int = 3,
+    extra: str = "",
+) -> str:
+    """A plain router's frr.conf. `extra` is put at its end as it is."""
+    lines = ["frr defaults traditional", f"hostname {hostname}", "log syslog informational"]
+    lines += ["service integrated-vtysh-config", "!"]
+    for name, cost in costs.items():
+        lines += [
+            f"interface {name}",
+            f" ip ospf area {area}",
+            f" ip ospf cost {cost}",
+            f" ip ospf hello-interval {hello}",
+            f" ip ospf dead-interval {dead}",
+            "!",
+        ]
+    lines += ["router ospf", f" ospf router-id {router_id}", " log-adjacency-changes", "!", extra]
+    return "\n".join(lines) + "\n"
+
+
+def _state(adjacency: dict[str, Any]) -> str:
+    """8.4 has nbrState, newer versions beside it a converged/role pair; nbrState is in all."""
+    return str(adjacency.get("nbrState") or adjacency.get("state"))

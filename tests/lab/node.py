@@ -1,0 +1,130 @@
+"""A Proxmox node: FRR, LXC, the shared /etc/pve, and stand-ins for PVE's commands."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from tests.lab.cluster import Cluster
+from tests.lab.frr import FrrMachine
+from tests.lab.process import Result, Word
+
+STANDIN = Path(__file__).with_name("standin")
+PROGRAMS = {
+    "/usr/sbin/pct": "pct.main(sys.argv[1:])",
+    "/usr/bin/pvesh": "pvesh.main(sys.argv[1:])",
+    "/usr/share/lxc/lxcnetaddbr": "container.net_up(int(sys.argv[1]), sys.argv[5])",
+    "/usr/share/lxc/hooks/lxc-pve-poststop-hook": (
+        "container.post_stop(int(os.environ['LXC_NAME']), os.environ.get('LXC_TARGET', 'stop'))"
+    ),
+    "/usr/share/pve-standin/remote": "remote.serve()",
+}
+"""Path in the node → what it calls."""
+
+MIGRATION = 180
+"""Seconds that PVE gives a container to shut down before it moves."""
+
+
+class Node(FrrMachine):
+    """A node of the cluster; /etc/pve is the lab's directory, the rest is its own."""
+
+    # Proxmox sets rp_filter loose, and forwarding not at all.
+    sysctls = {
+        "net.ipv4.ip_forward": "0",
+        "net.ipv4.conf.all.rp_filter": "2",
+        "net.ipv4.conf.default.rp_filter": "2",
+    }
+
+    def __init__(
+        self, name: str, suite: str, directory: Path, cgroup: Path, *, cluster: Cluster, deb: Path | None
+    ) -> None:
+        super().__init__(name, suite, directory, cgroup)
+        self._cluster = cluster
+        self._deb = deb
+        self._images = directory / "images"
+
+    def binds(self) -> list[tuple[Path, str]]:
+        """/etc/pve, beside it a way to mount it again, and a storage that all nodes share."""
+        self._images.mkdir(exist_ok=True)
+        return [
+            (self._cluster.path, "/var/lib/pve-cluster"),
+            (self._cluster.path, "/etc/pve"),
+            (self._images, "/mnt/pve/shared"),
+        ]
+
+    def start(self) -> None:
+        self._install_standins()
+        super().start()
+        self.sh(
+            f"ln -s /etc/pve/nodes/{self.name} /run/pve-local; mkdir -p /run/pve;"
+            "setsid /usr/share/pve-standin/remote </dev/null >/dev/null 2>&1 &"
+        )
+        self.frr_start()
+
+    def _install_standins(self) -> None:
+        """Put PVE's commands into what is to be the node's upper layer."""
+        upper = self._directory / "upper"
+        package = upper / "usr/share/pve-standin/standin"
+        shutil.copytree(STANDIN, package, ignore=shutil.ignore_patterns("__pycache__"))
+        for path, call in PROGRAMS.items():
+            module = call.partition(".")[0]
+            program = upper / path.lstrip("/")
+            program.parent.mkdir(parents=True, exist_ok=True)
+            program.write_text(
+                "#!/usr/bin/python3 -I\n"
+                "import os, sys\n"
+                "sys.path.insert(0, '/usr/share/pve-standin')\n"
+                f"from standin import {module}\n"
+                f"sys.exit({call})\n"
+            )
+            program.chmod(0o755)
+        (upper / "var/lib/vz/snippets").mkdir(parents=True)
+
+    # -- guests ------------------------------------------------------------------------
+
+    def pct(self, *words: Word, check: bool = True, timeout: float = 60) -> Result:
+        """`pct WORDS…`; raises CommandFailed as run() does."""
+        return self.run(["pct", *words], check=check, timeout=timeout)
+
+    def create(self, vmid: int, address: str, *, bridge: str = "vmbr1", **options: str) -> None:
+        """A stopped container with `address` (CIDR) and the usual gateway for such guests.
+
+        `options` go to `pct create`; net0 replaces the whole interface.
+        """
+        net = f"name=eth0,bridge={bridge},ip={address},gw=169.254.1.1"
+        words = [word for key, value in ({"net0": net} | options).items() for word in (f"--{key}", value)]
+        self.pct("create", vmid, *words)
+
+    def running(self, vmid: int) -> bool:
+        return "running" in self.pct("status", vmid).stdout
+
+    def snippet(self, name: str, text: str, mode: int = 0o755) -> str:
+        """Put a script into the node's snippets; the volume's name for `hookscript:`."""
+        self.write(f"/var/lib/vz/snippets/{name}", text, mode)
+        return f"local:snippets/{name}"
+
+    def migrate(self, vmid: int, target: Node, *, timeout: float = MIGRATION) -> None:
+        """Move a container to another node in restart mode; `timeout` of its shutdown in seconds."""
+        words: list[Word] = ["migrate", vmid, target.name, "--restart", 1, "--timeout", int(timeout)]
+        self.pct(*words, timeout=timeout + 60)
+
+    # -- the cluster file system, out of order --------------------------------------------
+
+    def pve_gone(self) -> contextlib.AbstractContextManager[None]:
+        """/etc/pve not mounted: an empty directory, as before pve-cluster starts."""
+        return self._pve_changed("umount /etc/pve", "mount --bind /var/lib/pve-cluster /etc/pve")
+
+    def pve_read_only(self) -> contextlib.AbstractContextManager[None]:
+        """Writes fail, as without quorum (there with EACCES, here with EROFS)."""
+        return self._pve_changed(
+            "mount -o remount,bind,ro /etc/pve", "mount -o remount,bind,rw /etc/pve"
+        )
+
+    @contextlib.contextmanager
+    def _pve_changed(self, change: str, back: str):  # type: ignore[no-untyped-def]
+        self.sh(change)
+        try:
+            yield
+        finally:
+            self.sh(back)
