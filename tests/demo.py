@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tests.lab import topology
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
 from tests.lab.node import Node
 from tests.lab.poll import NotInTime, poll
 from tests.lab.process import Result
-from tests.lab.topology import two_networks
 
-TUNNEL = "vxlan100"
+TUNNEL = topology.TUNNEL
 WEB, MAIL = "198.51.100.7", "203.0.113.9"
 ALLOW = "allow: [198.51.100.0/24, 203.0.113.0/24]"
 PICTURE = """\
@@ -55,8 +55,8 @@ class Demo:
         done = machine.run(["sh", "-c", command], check=False, timeout=180)
         for line in (done.stdout + done.stderr).splitlines():
             self.say(f"   {line}")
-        if done.code not in ok:
-            self.hold(False, f"{command}: exit {done.code}")
+        if done.returncode not in ok:
+            self.hold(False, f"{command}: exit {done.returncode}")
         return done
 
     def hold(self, condition: bool, claim: str) -> None:
@@ -82,7 +82,7 @@ def main(deb: Path, suite: str = "bookworm") -> int:
     demo.say(PICTURE)
     demo.step("Raising the lab: nodes, routers and client, each in its own namespaces")
     began = time.monotonic()
-    with two_networks(deb=deb, suite=suite) as lab:
+    with topology.demo(deb=deb, suite=suite) as lab:
         demo.within(60, lambda: lab.router("r3").full(2), "the routers are adjacent "
                     f"({time.monotonic() - began:.0f} s)")
         _install(demo, lab)
@@ -120,9 +120,12 @@ def _start(demo: Demo, lab: Lab) -> None:
     demo.show(one, "pct start 101")
     demo.show(two, "pct start 104")
     for address in (WEB, MAIL):
-        demo.within(10, lambda address=address: lab.client.ping(address),
-                    f"the client reaches {address}; path: "
-                    + " > ".join(lab.client.path(address)))
+        _reached(demo, lab, address, f"the client reaches {address}")
+
+
+def _reached(demo: Demo, lab: Lab, address: str, claim: str) -> None:
+    demo.within(15, lambda: lab.client.ping(address), claim)
+    demo.say("   path: " + " > ".join(lab.client.path(address)))
 
 
 def _check(demo: Demo, lab: Lab) -> None:
@@ -135,13 +138,11 @@ def _move(demo: Demo, lab: Lab) -> None:
     ping = lab.client.popen(["ping", "-n", "-D", "-i", "0.02", "-W", "1", WEB])
     demo.say("   root@pve1:~# pct migrate 101 pve2 --restart 1")
     lab.migrate(101, "pve1", "pve2", timeout=10)
-    demo.within(15, lambda: lab.client.ping(WEB),
-                "the client reaches it there; path: " + " > ".join(lab.client.path(WEB)))
+    _reached(demo, lab, WEB, "the client reaches it there")
     ping.terminate()
     gap = _longest_gap(ping.communicate(timeout=10)[0])
     demo.say(f"   measured gap: {gap:.2f} s (the container was stopped and started meanwhile)")
-    demo.hold(lab.router("r3").routes(WEB)[0]["gateway"] == "10.0.23.2"
-              if lab.router("r3").routes(WEB) else False, "r3 sends it to r2 now")
+    demo.hold(_gateway(lab.router("r3"), WEB) == "10.0.23.2", "r3 sends it to r2 now")
 
 
 def _longest_gap(said: str) -> float:
@@ -180,8 +181,8 @@ def _control(demo: Demo, lab: Lab, size: int) -> None:
                    "ip ospf cost 1")
     demo.within(30, lambda: all(node.full(2) for node in nodes), "OSPF took the tunnel")
     demo.within(10, lambda: _gateway(lab.router("r3"), WEB) == "10.0.13.1",
-                "and sends the client's traffic into it; path: "
-                + " > ".join(lab.client.path(WEB)))
+                "and sends the client's traffic into it")
+    _reached(demo, lab, WEB, "as the path shows")
     got, crossed = _download(demo, lab)
     demo.hold(got == size and crossed > size / 2, "the tunnel's counters moved: the step "
               "before measures what it says")

@@ -21,8 +21,11 @@ def demo(
 ) -> Lab:
     """Two nodes in two IP networks, a client elsewhere, and a tunnel between the nodes.
 
-        client 10.9.0.2 ── net9 ── r3 ─┬─ net13 (cost 100) ── r1 ── net1 ── pve1 10.0.1.11 ─┐
+        client 10.9.0.2 ── net9 ── r3 ─┬─ net13 (cost 10)  ── r1 ── net1 ── pve1 10.0.1.11 ─┐
                                        └─ net23 (cost 100) ── r2 ── net2 ── pve2 10.0.2.12 ─┴─ vxlan100
+
+    The way over net23 is dear: from r3 to pve2, OSPF would rather go by r1, pve1 and the
+    tunnel, were it let in.
 
     `suites` names machines that run another suite than `suite`; `ring` is where corosync
     runs: "tunnel" or "uplink". Not raised yet.
@@ -34,18 +37,18 @@ def demo(
     r1 = lab.add_router("r1", suites.get("r1"))
     r1.plug("eth0", net1, "10.0.1.1/24")
     r1.plug("eth1", net13, "10.0.13.1/24")
-    r1.ospf("10.0.1.1", {"eth0": 10, "eth1": 100})
+    r1.ospf("10.0.1.1", {"eth0": 10, "eth1": 10}, point_to_point=["eth1"])
 
     r2 = lab.add_router("r2", suites.get("r2"))
     r2.plug("eth0", net2, "10.0.2.1/24")
     r2.plug("eth1", net23, "10.0.23.2/24")
-    r2.ospf("10.0.2.1", {"eth0": 10, "eth1": 100})
+    r2.ospf("10.0.2.1", {"eth0": 10, "eth1": 100}, point_to_point=["eth1"])
 
     r3 = lab.add_router("r3", suites.get("r3"))
     r3.plug("eth0", net13, "10.0.13.3/24")
     r3.plug("eth1", net23, "10.0.23.3/24")
     r3.plug("eth2", net9, "10.9.0.1/24")
-    r3.ospf("10.9.0.1", {"eth0": 100, "eth1": 100, "eth2": 10})
+    r3.ospf("10.9.0.1", {"eth0": 10, "eth1": 100, "eth2": 10}, point_to_point=["eth0", "eth1"])
 
     client = lab.add_client("client", suites.get("client"))
     client.plug("eth0", net9, "10.9.0.2/24")
