@@ -1,0 +1,123 @@
+"""Pure: do the guests that run here, the kernel, zebra and OSPF agree, and is OSPF well?
+
+One row an address, and one finding with its way out for each thing that is wrong. No finding
+is made from what could not be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from .addresses import address_findings, is_guests, places, rows
+from .announce import Desired
+from .evidence import Readings, Report, Row, Unread, known
+from .model import Announcement, Finding
+from .ospfhealth import daemon_findings, neighbour_fine, ospf_findings
+from .routes import Change, DeviceAddress, Neighbour, Plan, Route, Sysctl, describe, plan
+
+MAY_PASS = frozenset({
+    "missing-route", "extra-route", "missing-zebra", "extra-zebra", "missing-lsa", "extra-lsa",
+    "missing-entry", "extra-entry", "neighbour-state", "no-neighbour"})
+"""Findings that are normal for a moment while a guest starts or a router comes up: they only
+count once they lasted (readings.py reads again)."""
+
+
+def compare(readings: Readings, lasting: Collection[tuple[str, str]] | None = None) -> Report:
+    """The report. `lasting` are code and subject of the MAY_PASS findings that were there at
+    every reading so far; others of that kind are left out and their rows are "settling"."""
+    where = places(readings)
+    found = [*_kernel(readings), *address_findings(readings, where), *_rest(readings)]
+    unsettled = {f for f in found if lasting is not None and f.code in MAY_PASS
+                 and (f.code, f.subject) not in lasting}
+    subjects = {f.subject for f in unsettled}
+    return Report(
+        node=readings.node,
+        rows=tuple(sorted((_settling(row, subjects) for row in rows(readings, where)),
+                          key=lambda row: (not row.vmid, row.vmid, row.address))),
+        neighbours=tuple((n, neighbour_fine(n, readings.ospf))
+                         for n in known(readings.neighbours, ())),
+        others=tuple(e for e in known(readings.lsas, ()) if not is_guests(e.prefix, readings)),
+        findings=tuple(dict.fromkeys(f for f in found if f not in unsettled)),
+        unread=tuple(dict.fromkeys(_unread(readings))))
+
+
+def passing(report: Report) -> frozenset[tuple[str, str]]:
+    """Code and subject of the findings that may be gone in a moment."""
+    return frozenset((f.code, f.subject) for f in report.findings if f.code in MAY_PASS)
+
+
+def _settling(row: Row, subjects: Collection[str]) -> Row:
+    if str(row.address) in subjects and row.verdict in ("missing", "extra"):
+        return replace(row, verdict="settling")
+    return row
+
+
+def _unread(readings: Readings) -> Iterator[Unread]:
+    parts = (readings.guests, readings.zebra, readings.ospf, readings.lsas, readings.neighbours,
+             readings.daemons, readings.differences)
+    yield from (part for part in parts if isinstance(part, Unread))
+    if not isinstance(readings.guests, Unread):
+        yield from (Unread(f.subject, f.message, f.fix)
+                    for f in readings.guests.findings if f.code == "unreadable")
+
+
+def _rest(readings: Readings) -> Iterator[Finding]:
+    """What concerns no single address."""
+    if not isinstance(readings.guests, Unread):
+        yield from (f for f in readings.guests.findings if f.code != "unreadable")
+        yield from readings.guests.desired.findings
+    if not isinstance(readings.daemons, Unread):
+        yield from daemon_findings(readings.daemons)
+    if not isinstance(readings.ospf, Unread):
+        yield from ospf_findings(readings)
+    if not isinstance(readings.differences, Unread) and readings.differences:
+        yield Finding("configuration-differs", "FRR's configuration",
+                      "what is installed is not what the configuration calls for",
+                      "see: pve-ospf apply --dry-run; install it: pve-ospf apply")
+    yield from readings.node_findings
+
+
+def _plan(readings: Readings) -> Plan:
+    """What a sync would change now; with the guests unknown, only what concerns bridges."""
+    desired = (Desired(unknown=True) if isinstance(readings.guests, Unread)
+               else readings.guests.desired)
+    return plan(desired, readings.roles, readings.state)
+
+
+def _kernel(readings: Readings) -> Iterator[Finding]:
+    planned = _plan(readings)
+    yield from planned.findings
+    holders = {a.address: a for a in readings.announcements}
+    for change in planned.changes:
+        yield _change(change, holders)
+
+
+def _change(change: Change, holders: dict[IPv4Address, Announcement]) -> Finding:
+    """What a sync would do is what is wrong."""
+    item, lacks = change.item, change.action == "replace"
+    prefix = "missing" if lacks else "extra"
+    match item:
+        case Route():
+            holder = holders.get(item.destination.network_address)
+            text = (f"guest {holder.vmid} runs here without its kernel route" if lacks and holder
+                    else f"no running guest of this node has it, but there is a {describe(item)}")
+            subject, code = str(item.destination.network_address), f"{prefix}-route"
+        case Neighbour():
+            text = f"{'there is no' if lacks else 'no guest calls for the'} {describe(item)}"
+            subject, code = str(item.address), f"{prefix}-entry"
+        case DeviceAddress():
+            text = (f"lacks the guests' gateway {item.address}" if lacks
+                    else f"is not a guest bridge of ours and has the gateway {item.address}")
+            subject, code = item.device, f"{prefix}-gateway"
+        case Sysctl():
+            code, text = _SYSCTLS[item.name]
+            subject = item.device
+    return Finding(code, subject, text, "pve-ospf sync")
+
+
+_SYSCTLS = {
+    "forwarding": ("forwarding-off", "does not forward, so packets of guests are dropped"),
+    "proxy_arp": ("proxy-arp-off", "does not answer for the guests' gateways"),
+    "proxy_delay": ("proxy-delay", "answers guests' ARP requests up to 0.8 s late")}

@@ -1,0 +1,113 @@
+"""Pure: is OSPF itself well on this node (daemons, interfaces, areas, neighbours)?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from .evidence import NEEDED_DAEMONS, Daemons, Readings, Unread, known
+from .lsdb import Neighbour, OspfInterface
+from .model import Finding, Interface
+
+
+def daemon_findings(daemons: Daemons) -> Iterator[Finding]:
+    for name in NEEDED_DAEMONS:
+        if name not in daemons.enabled:
+            yield Finding("daemon-disabled", name, "is not enabled: it will not run after the "
+                          "next start of FRR", "pve-ospf apply")
+        if name not in daemons.running:
+            yield Finding("daemon-stopped", name, "does not run",
+                          "systemctl restart frr; then: journalctl -u frr")
+
+
+def neighbour_fine(neighbour: Neighbour, ospf: Collection[OspfInterface] | Unread) -> bool:
+    """Full; or 2-Way between two DROthers, which is all that ever comes of those on a LAN.
+
+    Where our own role could not be read, it may be that of a DROther.
+    """
+    if neighbour.full:
+        return True
+    if isinstance(ospf, Unread):
+        return (neighbour.state, neighbour.role) == ("2-Way", "DROther")
+    own = next((i.state for i in ospf if i.name == neighbour.interface), "")
+    return (neighbour.state, neighbour.role, own) == ("2-Way", "DROther", "DROther")
+
+
+def ospf_findings(readings: Readings) -> Iterator[Finding]:
+    """What is wrong with interfaces, areas and neighbours."""
+    speaking = {i.name: i for i in known(readings.ospf, ()) if i.enabled}
+    if not speaking:
+        yield Finding("no-ospf", "FRR", "no interface speaks OSPF: there is no OSPF configuration",
+                      "pve-ospf apply")
+        return
+    for uplink in readings.roles.uplinks:
+        yield from _uplink(uplink, speaking.get(uplink.name), readings.neighbours)
+    for neighbour in known(readings.neighbours, ()):
+        if not neighbour_fine(neighbour, speaking.values()):
+            yield _neighbour(neighbour)
+    for interface in speaking.values():
+        yield from _area(interface)
+        yield from _trespassing(readings, interface)
+
+
+def _uplink(uplink: Interface, ospf: OspfInterface | None,
+            neighbours: Collection[Neighbour] | Unread) -> Iterator[Finding]:
+    if ospf is None or ospf.passive:
+        what = "does not speak OSPF" if ospf is None else "is passive in OSPF"
+        yield Finding("uplink-without-ospf", uplink.name, f"is an uplink and {what}",
+                      "pve-ospf apply")
+    elif not isinstance(neighbours, Unread) and not any(
+            n.full and n.interface == uplink.name for n in neighbours):
+        down = "" if uplink.up else "is down and "
+        yield Finding(
+            "no-neighbour", uplink.name, f"is an uplink, but {down}has no neighbour that is Full",
+            f"a router there must speak OSPF in area {ospf.area} with hello "
+            f"{ospf.hello_interval:g} s and dead {ospf.dead_interval} s, and the firewall must "
+            "let protocol 89 in (Proxmox's macro OSPF)")
+
+
+_STATES = {
+    "Attempt": "it was never heard: check the firewall (protocol 89) and that it speaks OSPF",
+    "Init": "it does not hear us: check its firewall and authentication, and that no guest sends "
+            "OSPF",
+    "2-Way": "it should become Full with us: check the routers' priorities",
+    "ExStart": "mostly the MTU differs: compare `ip link` on both sides",
+    "Exchange": "mostly the MTU differs: compare `ip link` on both sides",
+    "Loading": "it does not answer our requests: look at its log",
+    "Down": "it is not heard any more: check the cable, the switch, the router",
+}
+
+
+def _neighbour(neighbour: Neighbour) -> Finding:
+    return Finding("neighbour-state", str(neighbour.router_id),
+                   f"neighbour {neighbour.address} on {neighbour.interface} stays in "
+                   f"{neighbour.state}", _STATES.get(neighbour.state, "see: vtysh -c "
+                                                     "'show ip ospf neighbor detail'"))
+
+
+def _area(interface: OspfInterface) -> Iterator[Finding]:
+    if interface.area_kind == "normal":
+        return
+    kind = "an NSSA" if interface.area_kind == "nssa" else "a stub area"
+    why = ("guests' addresses leave it by way of a border router that translates them, or not at "
+           "all, and the way back can run through a tunnel" if interface.area_kind == "nssa"
+           else "no external route is carried in it, so no guest is announced")
+    yield Finding(f"{interface.area_kind}-area", interface.name,
+                  f"is in area {interface.area}, {kind}: {why}",
+                  "make the area an ordinary one on all its routers, or set another `area`")
+
+
+def _trespassing(readings: Readings, interface: OspfInterface) -> Iterator[Finding]:
+    """OSPF where it must not be: on tunnels, unless their policy is high-cost, and on guest
+    bridges. Passive is too much already: the subnet shows in everybody's routing table."""
+    roles, tunnels = readings.roles, readings.config.tunnels
+    doing = "its subnet is announced by" if interface.passive else "speaks"
+    if any(interface.name == tunnel.name for tunnel in roles.tunnels):
+        if tunnels.policy == "passive":
+            yield Finding("tunnel-in-ospf", interface.name, f"is a tunnel and {doing} OSPF: "
+                          "users' traffic may run over it", "pve-ospf apply")
+        elif interface.cost < tunnels.cost:
+            yield Finding("tunnel-cost", interface.name, f"is a tunnel with cost {interface.cost} "
+                          f"instead of {tunnels.cost}", "pve-ospf apply")
+    elif roles.is_guest_bridge(interface.name) and not roles.is_uplink(interface.name):
+        yield Finding("guest-bridge-in-ospf", interface.name, f"is a guest bridge and {doing} "
+                      "OSPF: a guest could become a router", "pve-ospf apply")

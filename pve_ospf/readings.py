@@ -1,0 +1,172 @@
+"""Reads everything `check` compares, once, and again what may only be in passing.
+
+A part that cannot be read becomes `Unread` and never stops the others. FRR is asked through
+vtysh.py alone, the guests through pve.py, the kernel through rtnetlink.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from . import apply, lsdb, pve, report, rtnetlink, snippet, vtysh
+from .check import compare, passing
+from .errors import CannotTell, Refused
+from .evidence import NEEDED_DAEMONS, Daemons, Guests, Readings, Report, Unread
+from .interfaces import classify
+from .lsdb import ExternalLsa, KernelRoute, Neighbour, OspfInterface
+from .model import Finding
+from .routes import KernelState
+from .sync import look
+
+PATIENCE = 2.0
+"""Seconds a difference has to last before it counts. An announcement being made is in the
+kernel, in zebra and in the LSA within 0.1 s of each other (facts), a hook's sync takes less."""
+_PAUSE = 0.2
+
+DAEMONS = Path("/etc/frr/daemons")
+DEFAULTS = Path("/etc/default/frr")
+RUN = Path("/run/frr")
+
+_T = TypeVar("_T")
+
+
+def run(as_json: bool, out: Callable[[str], None]) -> int:
+    """`pve-ospf check`: prints the report, returns the exit code. Raises ConfigError.
+
+    With both findings and parts that could not be read it is 3, and both are printed.
+    """
+    result = check()
+    if as_json:
+        out(report.to_json(result))
+    else:
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        for line in report.to_text(result, colour):
+            out(line)
+    return result.exit_code
+
+
+def check() -> Report:
+    """The report on this node, where everything that may pass has lasted PATIENCE seconds."""
+    try:
+        readings = read()
+    except CannotTell as error:
+        return Report(pve.node_name(), (), (), (), (), (_unread("this node", error),))
+    lasting = passing(compare(readings))
+    deadline = time.monotonic() + PATIENCE
+    while lasting and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+        readings = reread(readings)
+        lasting &= passing(compare(readings))
+    return compare(readings, lasting)
+
+
+def read() -> Readings:
+    """Everything. Raises ConfigError, and CannotTell when there is nothing to compare with:
+    no configuration, no kernel state."""
+    node = pve.node_name()
+    config = pve.read_config(node)
+    guests, state = _guests_and_kernel()
+    roles = classify(config, state.interfaces)
+    zebra, ospf, lsas, neighbours = _frr()
+    differences, refusal = _differences()
+    return Readings(
+        node=node, config=config, roles=roles, state=state, guests=guests, zebra=zebra,
+        lsas=lsas, neighbours=neighbours, ospf=ospf, daemons=_part("FRR's daemons", _daemons),
+        differences=differences, node_findings=(*refusal, *_hookscript()))
+
+
+def reread(before: Readings) -> Readings:
+    """`before` with everything anew that may change within seconds by itself."""
+    guests, state = _guests_and_kernel()
+    zebra, ospf, lsas, neighbours = _frr()
+    return replace(before, guests=guests, state=state, zebra=zebra, lsas=lsas,
+                   neighbours=neighbours, ospf=ospf,
+                   roles=classify(before.config, state.interfaces))
+
+
+def _unread(what: str, error: CannotTell) -> Unread:
+    return Unread(what, error.message, error.hint)
+
+
+def _part(what: str, reader: Callable[[], _T]) -> _T | Unread:
+    try:
+        return reader()
+    except CannotTell as error:
+        return _unread(what, error)
+
+
+def _guests_and_kernel() -> tuple[Guests | Unread, KernelState]:
+    try:
+        picture = look()
+    except CannotTell as error:
+        config = pve.read_config(pve.node_name())
+        return (_unread("the guests", error),
+                rtnetlink.read_state(lambda found: classify(config, found)))
+    return Guests(picture.own_guests(), picture.node.running, picture.desired,
+                  picture.cluster.findings), picture.state
+
+
+def _frr() -> tuple[tuple[KernelRoute, ...] | Unread, tuple[OspfInterface, ...] | Unread,
+                    tuple[ExternalLsa, ...] | Unread, tuple[Neighbour, ...] | Unread]:
+    """zebra's kernel routes, OSPF's interfaces, our LSAs, the neighbours."""
+    zebra = _part("zebra's routes",
+                  lambda: lsdb.kernel_routes(vtysh.show(lsdb.KERNEL_ROUTES)))
+    ospf = _part("OSPF's interfaces",
+                 lambda: lsdb.ospf_interfaces(vtysh.show(lsdb.INTERFACES)))
+    if ospf == ():
+        # No `router ospf`: 8.4 answers the other questions with text then, not with JSON.
+        return zebra, (), (), ()
+    lsas = _part("our LSAs", lambda: lsdb.externals(vtysh.show(lsdb.OWN_EXTERNALS)))
+    neighbours = _part("OSPF's neighbours",
+                       lambda: lsdb.neighbours(vtysh.show(lsdb.NEIGHBOURS)))
+    return zebra, ospf, lsas, neighbours
+
+
+def _differences() -> tuple[str | Unread, Iterable[Finding]]:
+    try:
+        return _part("FRR's configuration", apply.differences), ()
+    except Refused as error:
+        return "", [Finding("cannot-apply", "FRR's configuration", error.message, error.hint)]
+
+
+def _hookscript() -> Iterable[Finding]:
+    problem = snippet.problem()
+    if problem:
+        yield Finding("hookscript", str(snippet.SNIPPET), problem,
+                      f"ln -sf {snippet.HOOK} {snippet.SNIPPET}, or reinstall pve-ospf")
+
+
+def _daemons() -> Daemons:
+    """Which start with FRR: zebra always does, the others by either of two files
+    (frrcommon.sh joins them). Which run: by pid file and name."""
+    enabled = {"zebra", *_switched_on(_text(DAEMONS)), *_switched_on(_text(DEFAULTS))}
+    return Daemons(enabled=frozenset(enabled.intersection(NEEDED_DAEMONS)),
+                   running=frozenset(filter(_runs, NEEDED_DAEMONS)))
+
+
+def _switched_on(text: str) -> Iterable[str]:
+    """The file is shell: of several assignments the last one counts."""
+    values = dict(re.findall(r"^\s*(\w+)=[\"']?([^\s\"']*)", text, re.MULTILINE))
+    return (name for name, value in values.items() if value not in ("", "no", "0"))
+
+
+def _runs(daemon: str) -> bool:
+    pid = _text(RUN / f"{daemon}.pid").strip()
+    return pid.isdigit() and _text(Path(f"/proc/{pid}/comm")).strip() == daemon
+
+
+def _text(path: Path) -> str:
+    """The file's text, "" where there is none. Raises CannotTell."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    except OSError as error:
+        raise CannotTell(f"{path}: {error.strerror}") from error
