@@ -16,6 +16,7 @@ from tests.lab.cluster import Cluster
 from tests.lab.frr import FrrMachine, Router
 from tests.lab.machine import Machine, runtime_directory
 from tests.lab.node import Node
+from tests.lab.poll import poll
 from tests.lab.process import LabError
 from tests.lab.wire import Lan, Wire
 
@@ -99,14 +100,32 @@ class Lab:
     # -- life --------------------------------------------------------------------------
 
     def start(self) -> Lab:
-        """Raise every machine at once; when one fails, take down what is up."""
+        """Raise every machine at once, and wait until the routers know each other.
+
+        When one fails, what is up is taken down again.
+        """
         try:
             self.cluster.write()
             together(lambda machine: machine.start(), self.machines.values())
+            self._converge()
         except BaseException:
             self.close()
             raise
         return self
+
+    def _converge(self, deadline: float = 60) -> None:
+        """Wait for OSPF among the routers: full, and every subnet known; then normal timers."""
+        routers = [router for router in self.routers if router.ospf_networks]
+        subnets = {net for router in routers for net in router.ospf_networks.values()}
+        for router in routers:
+            poll(lambda: router.knows(subnets), deadline, f"{router.name} knows every subnet")
+            count = sum(
+                other is not router and net in other.ospf_networks.values()
+                for other in routers
+                for net in router.ospf_networks.values()
+            )
+            poll(lambda: router.settled_with(count), deadline, f"{router.name} has {count} neighbours")
+        together(lambda router: router.settle(), routers)
 
     def close(self) -> None:
         """Kill everything of this lab; nothing of it is left, not even its files."""

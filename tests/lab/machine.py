@@ -52,6 +52,7 @@ class Machine:
         self.name = name
         self.suite = suite
         self.legs: dict[str, Leg] = {}
+        self.addresses: dict[str, str] = {}
         self._directory = directory / name
         self._cgroup = cgroup / name
         self._process: subprocess.Popen[str] | None = None
@@ -137,6 +138,8 @@ class Machine:
     def plug(self, name: str, lan: Lan, *addresses: str) -> None:
         """A cable to `lan`, seen as `name` (at most 15 characters), up, with `addresses`."""
         self._plugs.append((name, lan))
+        if addresses:
+            self.addresses[name] = addresses[0]
         if self.up:
             self.legs[name] = lan.attach(self.pid, name)
         self.ip(f"link set {name} up", *(f"addr add {address} dev {name}" for address in addresses))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.lab.cluster import Cluster
 from tests.lab.frr import FrrMachine
+from tests.lab.layer import layer
 from tests.lab.process import Result, Word
 
 STANDIN = Path(__file__).with_name("standin")
@@ -43,6 +44,10 @@ class Node(FrrMachine):
         self._cluster = cluster
         self._deb = deb
         self._images = directory / "images"
+
+    def layers(self) -> list[Path]:
+        package = [layer(self._deb, self.suite)] if self._deb else []
+        return package + super().layers()
 
     def binds(self) -> list[tuple[Path, str]]:
         """/etc/pve, beside it a way to mount it again, and a storage that all nodes share."""

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -74,7 +74,7 @@ def build(suite: str) -> Path:
         if path.is_dir():  # somebody else made it while we waited
             return path
         _build(suite, path)
-        prune(path.parent.glob(f"{suite}-*"), keep=path)
+        prune(path.parent.glob(f"{suite}-*[0-9a-f]"), keep=path)
     return path
 
 
@@ -85,7 +85,7 @@ def _build(suite: str, path: Path) -> None:
     debs = CACHE / "debs" / suite
     debs.mkdir(parents=True, exist_ok=True)
     (debs / "partial").mkdir(exist_ok=True)
-    _remove(part)
+    remove(part)
     sources, settings = (part.with_name(part.name + end) for end in (".sources", ".apt"))
     sources.write_text(mirror.sources_list(suite))
     # The machine's proxy, timeouts and checks: what it takes to read its mirror here.
@@ -109,14 +109,14 @@ def _build(suite: str, path: Path) -> None:
     say(f"root tree of {suite} made in {time.monotonic() - started:.0f} s")
 
 
-def prune(candidates: Iterator[Path], keep: Path) -> None:
+def prune(candidates: Iterable[Path], keep: Path) -> None:
     """Remove finished cache directories other than `keep` that no lab holds."""
     for old in candidates:
         if old == keep or not old.is_dir():
             continue
         with hold(old, exclusive=True) as got:
             if got:
-                _remove(old)
+                remove(old)
                 old.with_name(old.name + ".use").unlink(missing_ok=True)
 
 
@@ -153,7 +153,8 @@ def say(text: str) -> None:
     print(f"lab: {text}", file=sys.stderr, flush=True)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a directory with all that is in it, if it is there."""
     if path.exists():
         shutil.rmtree(path)
 

@@ -46,17 +46,17 @@ def lock_config(vmid: int) -> Iterator[None]:
         yield
 
 
-def load(vmid: int) -> GuestConfig:
+def load(vmid: int, kind: str = "lxc") -> GuestConfig:
     try:
-        return guestconfig.load(vmid)
+        return guestconfig.load(vmid, kind)
     except FileNotFoundError:
-        node = socket.gethostname()
-        raise GuestError(f"Configuration file 'nodes/{node}/lxc/{vmid}.conf' does not exist") from None
+        name = f"nodes/{socket.gethostname()}/{kind}/{vmid}.conf"
+        raise GuestError(f"Configuration file '{name}' does not exist") from None
 
 
 def check_lock(config: GuestConfig) -> None:
     if lock := config.options.get("lock"):
-        raise GuestError(f"CT is locked ({lock})")
+        raise GuestError(f"{'CT' if config.is_container else 'VM'} is locked ({lock})")
 
 
 def is_running(vmid: int) -> bool:

@@ -1,4 +1,4 @@
-"""A container's configuration file, read and written as PVE::LXC::Config does."""
+"""A guest's configuration file, read and written as PVE::LXC::Config does (a VM's nearly so)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from . import pmxcfs
 
-PENDING = re.compile(r"\[pve:pending\]\s*$", re.IGNORECASE)
+PENDING = re.compile(r"\[(pve:)?pending\]\s*$", re.IGNORECASE)
 SNAPSHOT = re.compile(r"\[([a-z][a-z0-9_\-]+)\]\s*$", re.IGNORECASE)
 RAW = re.compile(r"(lxc\.[a-z0-9_\-.]+)(?::|\s*=)\s*(.*?)\s*$")
 OPTION = re.compile(r"([a-z][a-z_]*\d*):\s*(.+?)\s*$")
@@ -46,6 +46,10 @@ class GuestConfig:
     def options(self) -> dict[str, str]:
         return self.live.options
 
+    @property
+    def is_container(self) -> bool:
+        return self.path.parent.name == "lxc"
+
     def nets(self) -> dict[int, dict[str, str]]:
         """Number → properties of every netN."""
         return {
@@ -67,7 +71,8 @@ class GuestConfig:
     def text(self) -> str:
         text = self.live.text()
         if self.pending.options:
-            text += "\n[pve:pending]\n" + self.pending.text()
+            text += "\n[pve:pending]\n" if self.is_container else "\n[PENDING]\n"
+            text += self.pending.text()
         for name in sorted(self.snapshots):
             text += f"\n[{name}]\n" + self.snapshots[name].text()
         return text
@@ -76,14 +81,14 @@ class GuestConfig:
         pmxcfs.replace(self.path, self.text())
 
 
-def config_path(vmid: int) -> Path:
-    """On the node itself, as everything in PVE addresses it."""
-    return pmxcfs.ROOT / "local" / "lxc" / f"{vmid}.conf"
+def config_path(vmid: int, kind: str = "lxc") -> Path:
+    """On the node itself, as everything in PVE addresses it; the other kind is qemu-server."""
+    return pmxcfs.ROOT / "local" / kind / f"{vmid}.conf"
 
 
-def load(vmid: int) -> GuestConfig:
-    """Raises FileNotFoundError when the container is not this node's."""
-    path = config_path(vmid)
+def load(vmid: int, kind: str = "lxc") -> GuestConfig:
+    """Raises FileNotFoundError when the guest is not this node's."""
+    path = config_path(vmid, kind)
     return parse(vmid, path, path.read_bytes().decode("utf-8", "surrogateescape"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 
 from . import network, rootfs
 from .container import GuestError, check_lock, is_running, load, lock_config, write_lxc_config
@@ -20,29 +21,37 @@ KNOWN = FAST | {
 REPLUG = ("bridge", "tag", "firewall", "link_down")
 
 
-def known(option: str) -> bool:
-    return option in KNOWN or re.fullmatch(r"(net|mp)\d+", option) is not None
+VM_KNOWN = KNOWN | {"boot", "name", "scsihw", "bios", "agent", "cipassword", "ciuser", "sockets", "vmgenid"}
 
 
-def change(vmid: int, options: dict[str, str], delete: list[str]) -> None:
+def known(option: str, kind: str = "lxc") -> bool:
+    if kind == "lxc":
+        return option in KNOWN or re.fullmatch(r"(net|mp)\d+", option) is not None
+    return option in VM_KNOWN or re.fullmatch(r"(net|ipconfig|scsi|virtio|ide)\d+", option) is not None
+
+
+def change(vmid: int, options: dict[str, str], delete: list[str], kind: str = "lxc") -> None:
     """PUT …/config: the new values, with the guest's lock held."""
     if not options and not delete:
         raise GuestError("no options specified")
     with lock_config(vmid):
-        config = load(vmid)
+        config = load(vmid, kind)
         check_lock(config)
         for option in [*delete, *options]:
-            if not known(option):
+            if not known(option, kind):
                 raise GuestError(f"400 Parameter verification failed.\ndelete: unknown option '{option}'")
+        for option in delete:
+            if option not in config.options:
+                print(f"cannot delete '{option}' - not set in current configuration!", file=sys.stderr)
         for option, value in options.items():
-            config.pending.options[option] = checked(option, value)
-        gone = [option for option in delete if option in config.options]
-        _apply(config, gone)
+            config.pending.options[option] = checked(option, value, kind)
+        _apply(config, [option for option in delete if option in config.options])
         config.write()
-        write_lxc_config(vmid, config)
+        if config.is_container:
+            write_lxc_config(vmid, config)
 
 
-def checked(option: str, value: str) -> str:
+def checked(option: str, value: str, kind: str = "lxc") -> str:
     """The value as it is stored; raises GuestError for what PVE refuses."""
     if "\n" in value:
         raise GuestError(f"detected invalid newline inside property '{option}'")
@@ -51,7 +60,7 @@ def checked(option: str, value: str) -> str:
             check_hookscript(value)
         except HookError as error:
             raise GuestError(str(error)) from None
-    if re.fullmatch(r"net\d+", option):
+    if kind == "lxc" and re.fullmatch(r"net\d+", option):
         return complete_net(value)
     if option == "tags":
         return ";".join(dict.fromkeys(tag for tag in re.split(r"[;, ]+", value.strip()) if tag))
@@ -60,7 +69,7 @@ def checked(option: str, value: str) -> str:
 
 def _apply(config: GuestConfig, delete: list[str]) -> None:
     """A stopped container takes everything; a running one what can be done live, the rest waits."""
-    running = is_running(config.vmid)
+    running = config.is_container and is_running(config.vmid)
     waiting = []
     for option in delete:
         if not running or option in FAST:
