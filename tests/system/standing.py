@@ -1,0 +1,50 @@
+"""What the system tests say about a standing lab, and the guests they put into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.lab.machine import Machine
+from tests.lab.node import Node
+
+ALLOW = "allow: [198.51.100.0/24, 203.0.113.0/24, 10.0.0.0/8]\n"
+
+
+def known_to(machine: Machine, address: str) -> str:
+    """The next hop a machine's kernel has for exactly this host, "" when it has none."""
+    host = address.partition("/")[0]
+    found = machine.routes("exact", f"{host}/32")
+    return str(found[0].get("gateway", found[0].get("dev"))) if found else ""
+
+
+def out_of_ospf(node: Node, address: str) -> bool:
+    """Whether the node has no external LSA of its own for this host."""
+    said = node.vtysh("show ip ospf database external self-originate")
+    return f"Link State ID: {address} " not in said and f"Link State ID: {address}\n" not in said
+
+
+@dataclass
+class Guests:
+    """Containers of one test, destroyed at its end wherever they are then."""
+
+    made: list[int] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+
+    def stopped(self, node: Node, vmid: int, address: str, **options: str) -> None:
+        """A container that is not attached; `options` as `pct create` takes them."""
+        self.made.append(vmid)
+        node.create(vmid, address, **options)
+
+    def attached(self, node: Node, vmid: int, address: str, **options: str) -> None:
+        """A stopped container that is ours."""
+        self.stopped(node, vmid, address, hookscript="local:snippets/pve-ospf", **options)
+
+    def destroy(self) -> None:
+        for node in self.nodes:
+            for vmid in self.made:
+                if node.run(["test", "-e", f"/etc/pve/nodes/{node.name}/lxc/{vmid}.conf"],
+                            check=False).ok:
+                    node.pct("stop", vmid, check=False)
+                    node.pct("destroy", vmid, check=False)
+            # A test may have left guests half-started on purpose.
+            node.run(["pve-ospf", "sync"], check=False)
