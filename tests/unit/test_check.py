@@ -398,6 +398,8 @@ def test_unread_parts_show_in_the_rows() -> None:
     assert marks(report, WEB) == ("yes", "yes", "yes", "unknown")
     assert {r.verdict for r in report.rows} == {"unknown"}
     assert len(report.rows) == 3
+    stray = replace(healthy(), guests=GONE, lsas=(lsa(WEB), lsa(DB), lsa("198.51.100.66/32")))
+    assert marks(compare(stray), IPv4Address("198.51.100.66")) == ("no", "no", "yes", "unknown")
 
 
 def test_a_missing_route_stays_missing_when_frr_cannot_be_read() -> None:
