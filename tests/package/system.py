@@ -60,7 +60,8 @@ After=pve-cluster.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/sh -c 'for id in $(grep -l "^onboot: 1" /etc/pve/lxc/*.conf | grep -o "[0-9]*"); do pct start $id; done'
+ExecStart=/bin/sh -c 'grep -ls "^onboot: 1" /etc/pve/lxc/*.conf | xargs -rn1 basename -s .conf \
+ | xargs -rn1 pct start'
 [Install]
 WantedBy=multi-user.target
 """
@@ -96,7 +97,8 @@ class System(FrrMachine):
             config += f"lxc.mount.entry = {target} {target.lstrip('/')} none bind,create=dir\n"
         self.write("/run/system.conf", config)
         self.sh(
-            "mkdir -p /run/system /run/lxc-system; mountpoint -q /run/system || mount --bind / /run/system;"
+            "mkdir -p /run/system /run/lxc-system;"
+            "mountpoint -q /run/system || mount --bind / /run/system;"
             f"lxc-start -P /run/lxc-system -n {self.name} -f /run/system.conf -o /run/lxc.log"
         )
         self._booted = True
@@ -151,7 +153,7 @@ class System(FrrMachine):
 
 
 class ProxmoxSystem(System, Node):
-    """The same with /etc/pve, pct and a storage: what the lab has for Proxmox, as units of systemd."""
+    """The same with /etc/pve, pct and a storage: the lab's Proxmox, as units of systemd."""
 
     def __init__(
         self,
@@ -189,7 +191,9 @@ class SystemLab(Lab):
         place = (name, suite, self.directory, self.cgroup)
         return self._add(System(*place, installed=installed))
 
-    def add_proxmox(self, name: str, ring: str, suite: str, installed: Path | None = None) -> ProxmoxSystem:
+    def add_proxmox(
+        self, name: str, ring: str, suite: str, installed: Path | None = None
+    ) -> ProxmoxSystem:
         self.cluster.add(name, ring)
         place = (name, suite, self.directory, self.cgroup)
         return self._add(ProxmoxSystem(*place, installed=installed, cluster=self.cluster))

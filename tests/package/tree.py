@@ -1,6 +1,7 @@
 """Whole Debians to boot: what debootstrap makes, systemd, and LXC for the guests, no FRR.
 
-What the package depends on is downloaded, not installed: apt installs it in the test, with no network.
+What the package depends on is downloaded, not installed: apt installs it in the test, which
+has no network.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 
 from tests.lab.mirror import find_mirror, proxy
-from tests.lab.process import LabError, run
+from tests.lab.process import LabError, Word, run
 from tests.lab.tree import CACHE, locked, prune, say
 
 SUITES = ("bookworm", "trixie")
@@ -65,7 +66,7 @@ def system_tree(suite: str) -> Path:
     """The finished tree; raises LabError when it has not been made yet."""
     path = system_tree_path(suite)
     if not path.is_dir():
-        raise LabError(f"no system tree of {suite}: run python3 -m tests.package.tree {suite} first")
+        raise LabError(f"no system tree of {suite}: run python3 -m tests.package.tree {suite}")
     return path
 
 
@@ -94,9 +95,9 @@ def _build(suite: str, path: Path) -> None:
     # Own mount and PID namespaces: nothing stays mounted or running when this is killed.
     words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
     script = f"exec >{log} 2>&1\n" + BUILD
+    arguments: list[Word] = [part, suite, mirror.archive, debs, ",".join(INCLUDE), *dependencies()]
     done = run(
-        [*words, "sh", "-c", script, "sh", part, suite, mirror.archive, debs]
-        + [",".join(INCLUDE), *dependencies()],
+        [*words, "sh", "-c", script, "sh", *arguments],
         timeout=1800,
         check=False,
         env={**os.environ, **proxy()},
