@@ -146,7 +146,8 @@ def _left_over(where: Places) -> Iterator[Finding]:
                           "remove that route, or take the address out of 'allow'")
         else:
             yield Finding("extra-lsa", str(address), "is announced, though no running guest of "
-                          "this node has it", "ospfd has lost track: systemctl restart frr")
+                          "this node has it", "if no `redistribute` of your own does that, ospfd "
+                          "has lost track: systemctl restart frr")
 
 
 def _announced_row(wanted: Announcement, name: str, readings: Readings, where: Places) -> Row:

@@ -58,7 +58,9 @@ def test_the_worst_comes_first_and_the_verdict_last() -> None:
 def test_findings_come_with_their_way_out() -> None:
     lines = text(bad()).splitlines()
     place = next(n for n, line in enumerate(lines) if line.startswith("! 198.51.100.66: "))
-    assert lines[place + 1] == "  -> ospfd has lost track: systemctl restart frr"
+    assert lines[place + 1:place + 3] == [
+        "  -> if no `redistribute` of your own does that, ospfd has lost track: systemctl",
+        "     restart frr"]
 
 
 def test_everything_fits_the_terminal() -> None:
