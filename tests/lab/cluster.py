@@ -49,7 +49,8 @@ class Cluster:
         return (
             f"logging {{\n  debug: off\n  to_syslog: yes\n}}\n\nnodelist {{\n{nodes}}}\n\n"
             "quorum {\n  provider: corosync_votequorum\n}\n\n"
-            "totem {\n  cluster_name: lab\n  config_version: 2\n  interface {\n    linknumber: 0\n  }\n"
+            "totem {\n  cluster_name: lab\n  config_version: 2\n"
+            "  interface {\n    linknumber: 0\n  }\n"
             "  ip_version: ipv4-6\n  link_mode: passive\n  secauth: on\n  version: 2\n}\n"
         )
 

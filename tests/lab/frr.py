@@ -19,8 +19,8 @@ CONFIGURATION = "/etc/frr/frr.conf"
 # (MinLSInterval). Only for coming up; what is measured later is measured with the defaults.
 HURRY = """router ospf
  timers throttle spf 10 50 500
- timers throttle lsa all 50
- timers lsa min-arrival 50
+ timers throttle lsa all 0
+ timers lsa min-arrival 0
 """
 
 
@@ -47,7 +47,7 @@ class FrrMachine(Machine):
         return self.run(["nice", "-n", "-10", "/usr/lib/frr/frrinit.sh", action], timeout=timeout)
 
     def write_frr(self, text: str, daemons: Iterable[str] = ("ospfd",)) -> None:
-        """Write the integrated configuration, and switch on exactly `daemons` (zebra always runs)."""
+        """Write the integrated configuration; switch on exactly `daemons` (zebra always runs)."""
         self.write(CONFIGURATION, text, 0o640)
         switches = self.read("/etc/frr/daemons")
         wanted = set(daemons)

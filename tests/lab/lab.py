@@ -13,15 +13,18 @@ from typing import TypeVar
 
 from tests.lab.client import Client
 from tests.lab.cluster import Cluster
+from tests.lab.convergence import converge
 from tests.lab.frr import FrrMachine, Router
 from tests.lab.machine import Machine, runtime_directory
 from tests.lab.node import Node
-from tests.lab.poll import poll
 from tests.lab.process import LabError
 from tests.lab.wire import Lan, Wire
 
 _numbers = itertools.count(1)
 M = TypeVar("M", bound=Machine)
+
+live: list[Lab] = []
+"""The labs of this process that are up, for whoever reports a failure."""
 
 
 class Lab:
@@ -104,36 +107,25 @@ class Lab:
 
         When one fails, what is up is taken down again.
         """
+        live.append(self)
         try:
             self.cluster.write()
             together(lambda machine: machine.start(), self.machines.values())
-            self._converge()
+            converge([router for router in self.routers if router.ospf_networks])
         except BaseException:
             self.close()
             raise
         return self
 
-    def _converge(self, deadline: float = 60) -> None:
-        """Wait for OSPF among the routers: full, and every subnet known; then normal timers."""
-        routers = [router for router in self.routers if router.ospf_networks]
-        subnets = {net for router in routers for net in router.ospf_networks.values()}
-        for router in routers:
-            poll(lambda: router.knows(subnets), deadline, f"{router.name} knows every subnet")
-            count = sum(
-                other is not router and net in other.ospf_networks.values()
-                for other in routers
-                for net in router.ospf_networks.values()
-            )
-            poll(lambda: router.settled_with(count), deadline, f"{router.name} has {count} neighbours")
-        together(lambda router: router.settle(), routers)
-
     def close(self) -> None:
         """Kill everything of this lab; nothing of it is left, not even its files."""
+        if self in live:
+            live.remove(self)
         together(lambda machine: machine.stop(), self.machines.values())
         self.wire.close()
         shutil.rmtree(self.directory)
         for directory, _, _ in os.walk(self.cgroup, topdown=False):
-            os.rmdir(directory)
+            Path(directory).rmdir()
 
     def __enter__(self) -> Lab:
         return self.start()

@@ -98,7 +98,9 @@ class Machine:
         said = self._process.stdout.readline().strip()
         self._process.stdout.close()
         if not said:
-            raise LabError(f"{self.name} did not start: {(self._directory / 'init.log').read_text()}")
+            raise LabError(
+                f"{self.name} did not start: {(self._directory / 'init.log').read_text()}"
+            )
         self._pid = int(said)
         self._configure()
 
@@ -156,7 +158,8 @@ class Machine:
     def vxlan(self, name: str, vni: int, local: str, remote: str, *addresses: str) -> None:
         """One end of a point-to-point VXLAN tunnel; the underlay is IPv4 and 1500 wide."""
         self.ip(
-            f"link add {name} mtu 1450 type vxlan id {vni} local {local} remote {remote} dstport 4789",
+            f"link add {name} mtu 1450 type vxlan id {vni} dstport 4789 "
+            f"local {local} remote {remote}",
             f"link set {name} up",
             *(f"addr add {address} dev {name}" for address in addresses),
         )
@@ -215,7 +218,7 @@ class Machine:
         return json.loads(said) if said.strip() else None
 
     def popen(self, argv: Sequence[Word]) -> subprocess.Popen[str]:
-        """Start a program in the machine with text pipes; the caller ends it (process.kill_group)."""
+        """Start a program with text pipes; the caller ends it (process.kill_group)."""
         return subprocess.Popen(
             self.enter(argv),
             stdin=subprocess.PIPE,

@@ -10,6 +10,7 @@ from tests.lab.cluster import Cluster
 from tests.lab.frr import FrrMachine
 from tests.lab.layer import layer
 from tests.lab.process import Result, Word
+from tests.lab.standin import pmxcfs
 
 STANDIN = Path(__file__).with_name("standin")
 PROGRAMS = {
@@ -38,7 +39,14 @@ class Node(FrrMachine):
     }
 
     def __init__(
-        self, name: str, suite: str, directory: Path, cgroup: Path, *, cluster: Cluster, deb: Path | None
+        self,
+        name: str,
+        suite: str,
+        directory: Path,
+        cgroup: Path,
+        *,
+        cluster: Cluster,
+        deb: Path | None,
     ) -> None:
         super().__init__(name, suite, directory, cgroup)
         self._cluster = cluster
@@ -86,6 +94,12 @@ class Node(FrrMachine):
             program.chmod(0o755)
         (upper / "var/lib/vz/snippets").mkdir(parents=True)
 
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """As Machine.write(); a guest's config written by hand is counted in .vmlist too."""
+        super().write(path, text, mode)
+        if path.startswith("/etc/pve/") and path.endswith(".conf"):
+            pmxcfs.refresh(self._cluster.path, Path(path).stem)
+
     # -- guests ------------------------------------------------------------------------
 
     def pct(self, *words: Word, check: bool = True, timeout: float = 60) -> Result:
@@ -98,7 +112,9 @@ class Node(FrrMachine):
         `options` go to `pct create`; net0 replaces the whole interface.
         """
         net = f"name=eth0,bridge={bridge},ip={address},gw=169.254.1.1"
-        words = [word for key, value in ({"net0": net} | options).items() for word in (f"--{key}", value)]
+        words = [
+            word for key, value in ({"net0": net} | options).items() for word in (f"--{key}", value)
+        ]
         self.pct("create", vmid, *words)
 
     def running(self, vmid: int) -> bool:
@@ -110,8 +126,16 @@ class Node(FrrMachine):
         return f"local:snippets/{name}"
 
     def migrate(self, vmid: int, target: Node, *, timeout: float = MIGRATION) -> None:
-        """Move a container to another node in restart mode; `timeout` of its shutdown in seconds."""
-        words: list[Word] = ["migrate", vmid, target.name, "--restart", 1, "--timeout", int(timeout)]
+        """Move a container in restart mode; `timeout` is its shutdown's, in seconds."""
+        words: list[Word] = [
+            "migrate",
+            vmid,
+            target.name,
+            "--restart",
+            1,
+            "--timeout",
+            int(timeout),
+        ]
         self.pct(*words, timeout=timeout + 60)
 
     # -- the cluster file system, out of order --------------------------------------------

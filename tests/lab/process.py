@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-Word = str | Path | int
+Word = str | Path | int | float
 
 
 class LabError(Exception):
@@ -104,10 +105,8 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill a program that leads its own session, and all of its process group."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it ended just now
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it ended just now
     process.wait()
 
 

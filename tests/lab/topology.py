@@ -21,8 +21,9 @@ def demo(
 ) -> Lab:
     """Two nodes in two IP networks, a client elsewhere, and a tunnel between the nodes.
 
-        client 10.9.0.2 ── net9 ── r3 ─┬─ net13 (cost 10)  ── r1 ── net1 ── pve1 10.0.1.11 ─┐
-                                       └─ net23 (cost 100) ── r2 ── net2 ── pve2 10.0.2.12 ─┴─ vxlan100
+                           ┌─ net13 (cost 10)  ── r1 ── net1 ── pve1 10.0.1.11 ─┐
+        client ── net9 ── r3                                                      vxlan100
+        10.9.0.2           └─ net23 (cost 100) ── r2 ── net2 ── pve2 10.0.2.12 ─┘
 
     The way over net23 is dear: from r3 to pve2, OSPF would rather go by r1, pve1 and the
     tunnel, were it let in.
@@ -78,7 +79,11 @@ def set_up_node(node: Node, address: str, *, router: str) -> None:
 
 
 def one_lan(
-    routers: int, *, deb: Path | None = None, suite: str = "bookworm", router_suite: str | None = None
+    routers: int,
+    *,
+    deb: Path | None = None,
+    suite: str = "bookworm",
+    router_suite: str | None = None,
 ) -> Lab:
     """One node, pve1 (10.0.1.11), and `routers` routers r1… (10.0.1.1…) on one LAN.
 

@@ -20,8 +20,22 @@ SUITES = ("bookworm", "trixie", "sid")
 CACHE = Path(os.environ.get("PVE_OSPF_LAB_CACHE", "/var/cache/pve-ospf-lab"))
 PACKAGES = (
     *("frr", "frr-pythontools", "lxc", "openvpn", "nftables", "tcpdump"),
-    *("iproute2", "iputils-ping", "iputils-arping", "traceroute", "curl", "procps", "busybox-static"),
-    *("python3-pyroute2", "python3-jinja2", "python3-yaml", "python3-proxmoxer", "python3-requests"),
+    *(
+        "iproute2",
+        "iputils-ping",
+        "iputils-arping",
+        "traceroute",
+        "curl",
+        "procps",
+        "busybox-static",
+    ),
+    *(
+        "python3-pyroute2",
+        "python3-jinja2",
+        "python3-yaml",
+        "python3-proxmoxer",
+        "python3-requests",
+    ),
 )
 RECIPE = 1
 """Raised when the way a tree is made changes, so that old ones are made again."""

@@ -57,6 +57,7 @@ class Leg:
 
     def down(self) -> None:
         """Pull the cable: the machine sees the carrier go, but its own link stays up."""
+        self.lan.touched += 1
         self.lan.wire.ip([f"link set {self.port} down"])
 
     def up(self) -> None:
@@ -67,6 +68,7 @@ class Leg:
 
         Raises CommandFailed where the kernel has no netem.
         """
+        self.lan.touched += 1
         self.lan.wire.run(["tc", "qdisc", "replace", "dev", self.port, "root", "netem", *netem])
 
     def repair(self) -> None:
@@ -81,6 +83,8 @@ class Lan:
             raise LabError(f"LAN name {name!r} is longer than an interface name may be (15)")
         self.wire = wire
         self.name = name
+        self.touched = 0
+        """How often a cable was pulled or impaired."""
         wire.ip(
             [
                 f"link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
@@ -106,4 +110,6 @@ class Lan:
         `timeout` is in seconds. Needs tcpdump on the machine that runs the lab.
         """
         words = ["timeout", f"{timeout:g}", "tcpdump", "-l", "-n", "-e", "-i", self.name]
-        return run(self.wire.enter([*words, "-c", count, expression]), check=False, timeout=timeout + 5).stdout
+        return run(
+            self.wire.enter([*words, "-c", count, expression]), check=False, timeout=timeout + 5
+        ).stdout

@@ -128,6 +128,8 @@ def print_net(properties: dict[str, str]) -> str:
 def complete_net(text: str) -> str:
     """What PVE adds to a netN it is given: a MAC address and the type."""
     properties = parse_properties(text)
-    properties.setdefault("hwaddr", "BC:24:11:" + ":".join(f"{byte:02X}" for byte in secrets.token_bytes(3)))
+    properties.setdefault(
+        "hwaddr", "BC:24:11:" + ":".join(f"{byte:02X}" for byte in secrets.token_bytes(3))
+    )
     properties.setdefault("type", "veth")
     return print_net(properties)

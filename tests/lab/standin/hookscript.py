@@ -49,7 +49,9 @@ def check_hookscript(volume: str) -> Path:
     return path
 
 
-def exec_hookscript(options: dict[str, str], vmid: int, phase: str, *, stop_on_error: bool = False) -> None:
+def exec_hookscript(
+    options: dict[str, str], vmid: int, phase: str, *, stop_on_error: bool = False
+) -> None:
     """Run the guest's hookscript, if it has one: no timeout, until its output is closed.
 
     Raises HookError with stop_on_error (pre-start); else a failure only warns.

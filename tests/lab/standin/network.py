@@ -42,7 +42,9 @@ def plug(veth: str, net: dict[str, str]) -> None:
     port = _firewall_chain(veth, bridge) if net.get("firewall") == "1" else veth
     ip("link", "set", port, "master", bridge)
     if tag:
-        subprocess.run(["bridge", "vlan", "add", "dev", port, "vid", tag, "pvid", "untagged"], check=True)
+        subprocess.run(
+            ["bridge", "vlan", "add", "dev", port, "vid", tag, "pvid", "untagged"], check=True
+        )
     ip("link", "set", veth, "up")
 
 

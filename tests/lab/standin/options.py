@@ -11,7 +11,17 @@ from .container import GuestError, check_lock, is_running, load, lock_config, wr
 from .guestconfig import GuestConfig, complete_net, parse_properties, print_net
 from .hookscript import HookError, check_hookscript
 
-FAST = {"description", "onboot", "startup", "protection", "hostname", "hookscript", "cores", "tags", "lock"}
+FAST = {
+    "description",
+    "onboot",
+    "startup",
+    "protection",
+    "hostname",
+    "hookscript",
+    "cores",
+    "tags",
+    "lock",
+}
 """Options that a running container takes at once."""
 
 KNOWN = FAST | {
@@ -21,13 +31,25 @@ KNOWN = FAST | {
 REPLUG = ("bridge", "tag", "firewall", "link_down")
 
 
-VM_KNOWN = KNOWN | {"boot", "name", "scsihw", "bios", "agent", "cipassword", "ciuser", "sockets", "vmgenid"}
+VM_KNOWN = KNOWN | {
+    "boot",
+    "name",
+    "scsihw",
+    "bios",
+    "agent",
+    "cipassword",
+    "ciuser",
+    "sockets",
+    "vmgenid",
+}
 
 
 def known(option: str, kind: str = "lxc") -> bool:
     if kind == "lxc":
         return option in KNOWN or re.fullmatch(r"(net|mp)\d+", option) is not None
-    return option in VM_KNOWN or re.fullmatch(r"(net|ipconfig|scsi|virtio|ide)\d+", option) is not None
+    return (
+        option in VM_KNOWN or re.fullmatch(r"(net|ipconfig|scsi|virtio|ide)\d+", option) is not None
+    )
 
 
 def change(vmid: int, options: dict[str, str], delete: list[str], kind: str = "lxc") -> None:
@@ -39,10 +61,14 @@ def change(vmid: int, options: dict[str, str], delete: list[str], kind: str = "l
         check_lock(config)
         for option in [*delete, *options]:
             if not known(option, kind):
-                raise GuestError(f"400 Parameter verification failed.\ndelete: unknown option '{option}'")
+                raise GuestError(
+                    f"400 Parameter verification failed.\ndelete: unknown option '{option}'"
+                )
         for option in delete:
             if option not in config.options:
-                print(f"cannot delete '{option}' - not set in current configuration!", file=sys.stderr)
+                print(
+                    f"cannot delete '{option}' - not set in current configuration!", file=sys.stderr
+                )
         for option, value in options.items():
             config.pending.options[option] = checked(option, value, kind)
         _apply(config, [option for option in delete if option in config.options])
@@ -121,7 +147,9 @@ def update_net(config: GuestConfig, option: str, number: int, new: dict[str, str
 
 def _plug_new(config: GuestConfig, option: str, veth: str, new: dict[str, str]) -> None:
     """hotplug_net; what is written at its end has no address yet."""
-    network.ip("link", "add", veth, "type", "veth", "peer", "name", f"{veth}p", "addr", new["hwaddr"])
+    network.ip(
+        "link", "add", veth, "type", "veth", "peer", "name", f"{veth}p", "addr", new["hwaddr"]
+    )
     mtu = str(network.bridge_mtu(new["bridge"]))
     for name in (veth, f"{veth}p"):
         network.ip("link", "set", name, "up", "mtu", mtu)
@@ -134,7 +162,9 @@ def _plug_new(config: GuestConfig, option: str, veth: str, new: dict[str, str]) 
     config.write()
 
 
-def _update_address(config: GuestConfig, option: str, new: dict[str, str], family: str, suffix: str) -> None:
+def _update_address(
+    config: GuestConfig, option: str, new: dict[str, str], family: str, suffix: str
+) -> None:
     """update_ipconfig: the new address, then the gateway, then the old address goes."""
     now = parse_properties(config.options[option])
     keys = (f"ip{suffix}", f"gw{suffix}")
@@ -150,7 +180,15 @@ def _update_address(config: GuestConfig, option: str, new: dict[str, str], famil
     old = now.get(keys[0], "")
     if "/" in old and old != address:
         subprocess.run(
-            ["nsenter", "-t", pid, "-n", "sysctl", "-qw", f"net.ipv4.conf.{name}.promote_secondaries=1"],
+            [
+                "nsenter",
+                "-t",
+                pid,
+                "-n",
+                "sysctl",
+                "-qw",
+                f"net.ipv4.conf.{name}.promote_secondaries=1",
+            ],
             check=False,
         )
         _inside(pid, family, "addr", "del", old, "dev", name)

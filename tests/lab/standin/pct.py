@@ -54,9 +54,13 @@ def must_run(vmid: int) -> None:
 def do_create(words: list[str]) -> None:
     (number, *_), options = parse(words)  # a template may follow the VMID; there is but one
     vmid = int(number)
-    taken = [path for kind in pmxcfs.KINDS for path in pmxcfs.ROOT.glob(f"nodes/*/{kind}/{vmid}.conf")]
+    taken = [
+        path for kind in pmxcfs.KINDS for path in pmxcfs.ROOT.glob(f"nodes/*/{kind}/{vmid}.conf")
+    ]
     if taken:
-        raise GuestError(f"unable to create CT {vmid} - CT {vmid} already exists on node '{taken[0].parts[-3]}'")
+        raise GuestError(
+            f"unable to create CT {vmid} - CT {vmid} already exists on node '{taken[0].parts[-3]}'"
+        )
     begin = options.pop("start", "0") == "1"
     config = GuestConfig(vmid, config_path(vmid))
     for key, value in DEFAULTS.items():
@@ -181,7 +185,10 @@ def do_exec(words: list[str]) -> None:
     if command[:1] == ["--"]:
         command = command[1:]
     sys.stdout.flush()
-    os.execvp("lxc-attach", ["lxc-attach", "-P", "/var/lib/lxc", "-n", vmid, "--clear-env", "--", *command])
+    os.execvp(  # noqa: S606
+        "lxc-attach",
+        ["lxc-attach", "-P", "/var/lib/lxc", "-n", vmid, "--clear-env", "--", *command],
+    )
 
 
 def do_migrate(words: list[str]) -> None:

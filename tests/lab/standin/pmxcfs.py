@@ -57,7 +57,9 @@ def refresh(root: Path = ROOT, changed: str = "") -> None:
 def _refresh(root: Path, changed: str) -> None:
     """The version of the list rises with every write, a guest's with each of its own."""
     path = root / ".vmlist"
-    old: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"version": 0, "ids": {}}
+    old: dict[str, Any] = (
+        json.loads(path.read_text()) if path.exists() else {"version": 0, "ids": {}}
+    )
     version = old["version"] + 1
     ids = {}
     for kind, name in KINDS.items():

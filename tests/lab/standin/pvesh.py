@@ -15,7 +15,17 @@ from .container import GuestError, is_running, load
 from .options import change
 from .pct import parse
 
-INTEGERS = {"cores", "cpulimit", "cpuunits", "memory", "onboot", "protection", "sockets", "swap", "unprivileged"}
+INTEGERS = {
+    "cores",
+    "cpulimit",
+    "cpuunits",
+    "memory",
+    "onboot",
+    "protection",
+    "sockets",
+    "swap",
+    "unprivileged",
+}
 KINDS = {"lxc": "lxc", "qemu": "qemu-server"}
 Options = dict[str, str]
 
@@ -26,13 +36,22 @@ def get_version(_: Options) -> Any:
 
 def get_nodes(_: Options) -> Any:
     names = sorted(path.name for path in (pmxcfs.ROOT / "nodes").iterdir())
-    return [{"id": f"node/{name}", "node": name, "status": "online", "type": "node"} for name in names]
+    return [
+        {"id": f"node/{name}", "node": name, "status": "online", "type": "node"} for name in names
+    ]
 
 
 def get_cluster_status(_: Options) -> Any:
     text = (pmxcfs.ROOT / "corosync.conf").read_text()
     rings = re.findall(r"name: (\S+).*?ring0_addr: (\S+)", text, re.DOTALL)
-    cluster = {"id": "cluster", "name": "lab", "nodes": len(rings), "quorate": 1, "type": "cluster", "version": 2}
+    cluster = {
+        "id": "cluster",
+        "name": "lab",
+        "nodes": len(rings),
+        "quorate": 1,
+        "type": "cluster",
+        "version": 2,
+    }
     return [cluster] + [
         {
             "id": f"node/{name}",
@@ -52,7 +71,9 @@ def get_resources(options: Options) -> Any:
     guests = [_guest(path.parts[-3], kind, path) for kind, path in _configs("*")]
     nodes = [node | {"type": "node"} for node in get_nodes({})]
     wanted = options.get("type")
-    return [entry for entry in guests + nodes if wanted in (None, "vm" if "vmid" in entry else "node")]
+    return [
+        entry for entry in guests + nodes if wanted in (None, "vm" if "vmid" in entry else "node")
+    ]
 
 
 def list_guests(options: Options) -> Any:
@@ -64,11 +85,12 @@ def get_config(options: Options) -> Any:
     """As the API's: pending changes as if made, numbers as numbers, no snapshots."""
     kind = KINDS[options["kind"]]
     config = load(int(options["vmid"]), kind)
-    digest = hashlib.sha1(config.path.read_bytes()).hexdigest()
+    digest = hashlib.sha1(config.path.read_bytes(), usedforsecurity=False).hexdigest()
     if options.get("current") != "1":
         config.apply_pending()
     found: dict[str, Any] = {
-        key: int(value) if key in INTEGERS and value.isdigit() else value for key, value in config.options.items()
+        key: int(value) if key in INTEGERS and value.isdigit() else value
+        for key, value in config.options.items()
     }
     if config.live.description:
         found["description"] = config.live.description
@@ -99,7 +121,9 @@ def _configs(node: str) -> list[tuple[str, Any]]:
 
 
 def _guest(node: str, kind: str, path: Any) -> dict[str, Any]:
-    config = guestconfig.parse(int(path.stem), path, path.read_bytes().decode("utf-8", "surrogateescape"))
+    config = guestconfig.parse(
+        int(path.stem), path, path.read_bytes().decode("utf-8", "surrogateescape")
+    )
     here = node == socket.gethostname()
     entry = {
         "id": f"{kind}/{config.vmid}",
@@ -144,7 +168,9 @@ def call(command: str, path: str, options: Options) -> Any:
         if not (pmxcfs.ROOT / "nodes" / node).is_dir():
             raise GuestError(f"no such cluster node '{node}'")
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
-        code, out, err = remote.ask(node, ["pvesh", command, path, "--output-format", "json", *words])
+        code, out, err = remote.ask(
+            node, ["pvesh", command, path, "--output-format", "json", *words]
+        )
         sys.stderr.write(err)
         if code:
             raise GuestError("proxy handler failed")
@@ -156,11 +182,15 @@ def main(words: list[str]) -> int:
     words = [word for word in words if word not in ("--noproxy", "-noproxy")]
     positional, options = parse(words)
     if len(positional) != 2 or positional[0] not in API:
-        print("ERROR: unknown command, or no API path\nUSAGE: pvesh <COMMAND> <api_path> [OPTIONS]", file=sys.stderr)
+        print(
+            "ERROR: unknown command, or no API path\nUSAGE: pvesh <COMMAND> <api_path> [OPTIONS]",
+            file=sys.stderr,
+        )
         return 255
     form = options.pop("output-format", "text")
     try:
-        data = call(*positional, options)
+        command, path = positional
+        data = call(command, path, options)
     except LookupError as error:
         print(error.args[0], file=sys.stderr)
         return 1

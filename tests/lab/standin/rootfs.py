@@ -27,14 +27,26 @@ def path(vmid: int) -> Path:
 
 def create(vmid: int) -> None:
     root = path(vmid)
-    for name in ("bin", "dev", "etc/init.d", "etc/network", "proc", "root", "run", "sys", "tmp", "www"):
+    for name in (
+        "bin",
+        "dev",
+        "etc/init.d",
+        "etc/network",
+        "proc",
+        "root",
+        "run",
+        "sys",
+        "tmp",
+        "www",
+    ):
         (root / name).mkdir(parents=True)
     for name in ("sbin", "usr/bin", "usr/sbin"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).symlink_to("/bin")
     shutil.copy2("/bin/busybox", root / "bin/busybox")
     subprocess.run(["chroot", root, "/bin/busybox", "--install", "-s", "/bin"], check=True)
-    (root / "bin/init").exists() or (root / "bin/init").symlink_to("busybox")
+    if not (root / "bin/init").exists():
+        (root / "bin/init").symlink_to("busybox")
     (root / "etc/inittab").write_text(INITTAB)
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     script = root / "etc/init.d/rcS"
