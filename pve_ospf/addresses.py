@@ -85,7 +85,7 @@ def rows(readings: Readings, where: Places) -> Iterator[Row]:
 
 def _visible_lsas(readings: Readings) -> dict[IPv4Address, ExternalLsa]:
     """A type-5 never leaves an NSSA or a stub area, though FRR lists it as if it did."""
-    kinds = {i.area_kind for i in known(readings.ospf, ()) if i.enabled}
+    kinds = {i.area_kind for i in readings.ospf_interfaces if i.enabled}
     if kinds and "normal" not in kinds:
         return {}
     return {e.prefix.network_address: e for e in known(readings.lsas, ())
@@ -127,9 +127,9 @@ def _in_zebra(wanted: Announcement, where: Places) -> bool:
 def _lsas_tell(readings: Readings) -> bool:
     """Whether a missing LSA means anything by itself: not where OSPF is not set up or its area
     carries none, which is a finding of its own."""
-    if isinstance(readings.lsas, Unread) or isinstance(readings.ospf, Unread):
+    if isinstance(readings.lsas, Unread):
         return False
-    return any(i.enabled and i.area_kind == "normal" for i in readings.ospf)
+    return any(i.enabled and i.area_kind == "normal" for i in readings.ospf_interfaces)
 
 
 def _left_over(where: Places) -> Iterator[Finding]:

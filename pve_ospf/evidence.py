@@ -65,9 +65,10 @@ class Daemons:
 class Readings:
     """Everything that was read on one node, each part on its own.
 
-    `ospf` is empty where there is no `router ospf`; `lsas` are our own type-5 LSAs;
-    `differences` is the text of what `pve-ospf apply` would change; `node_findings` is what is
-    wrong with this node's own files (hookscript).
+    `ospf` is None where there is no `router ospf`, and lacks interfaces without a link;
+    `lsas` are our own type-5 LSAs; `differences` is the text of what `pve-ospf apply` would
+    change; `node_findings` is what is wrong with this node's own files (hookscript);
+    `unplugged` are uplinks without a link.
     """
 
     node: str
@@ -78,10 +79,16 @@ class Readings:
     zebra: tuple[KernelRoute, ...] | Unread
     lsas: tuple[ExternalLsa, ...] | Unread
     neighbours: tuple[Neighbour, ...] | Unread
-    ospf: tuple[OspfInterface, ...] | Unread
+    ospf: tuple[OspfInterface, ...] | None | Unread
     daemons: Daemons | Unread
     differences: str | Unread
     node_findings: tuple[Finding, ...] = ()
+    unplugged: frozenset[str] = frozenset()
+
+    @property
+    def ospf_interfaces(self) -> tuple[OspfInterface, ...]:
+        """Those that are known; for what makes no claim from an absence."""
+        return () if isinstance(self.ospf, Unread) else self.ospf or ()
 
     @property
     def announcements(self) -> tuple[Announcement, ...]:

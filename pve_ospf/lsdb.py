@@ -148,12 +148,18 @@ def externals(data: object) -> tuple[ExternalLsa, ...]:
 
 
 def ospf_interfaces(data: object) -> tuple[OspfInterface, ...]:
-    """Every interface of INTERFACES, by name."""
+    """Every interface of INTERFACES, by name; without a link it is not listed."""
     answer = _Json(INTERFACES, "", data)
     if answer.is_empty():
         return ()
     return tuple(sorted(_interface(name, entry)
                         for name, entry in answer.at("interfaces").items()))
+
+
+def configured(data: object) -> bool:
+    """Whether there is a `router ospf`, of INTERFACES. It need not show an interface then: one
+    without a link is not listed (8.4)."""
+    return not _Json(INTERFACES, "", data).is_empty()
 
 
 def areas(data: object) -> Mapping[IPv4Address, AreaKind]:

@@ -19,7 +19,8 @@ def daemon_findings(daemons: Daemons) -> Iterator[Finding]:
                           "systemctl restart frr; then: journalctl -u frr")
 
 
-def neighbour_fine(neighbour: Neighbour, ospf: Collection[OspfInterface] | Unread) -> bool:
+def neighbour_fine(neighbour: Neighbour,
+                   ospf: Collection[OspfInterface] | None | Unread) -> bool:
     """Full; or 2-Way between two DROthers, which is all that ever comes of those on a LAN.
 
     Where our own role could not be read, it may be that of a DROther.
@@ -28,19 +29,22 @@ def neighbour_fine(neighbour: Neighbour, ospf: Collection[OspfInterface] | Unrea
         return True
     if isinstance(ospf, Unread):
         return (neighbour.state, neighbour.role) == ("2-Way", "DROther")
-    own = next((i.state for i in ospf if i.name == neighbour.interface), "")
+    own = next((i.state for i in ospf or () if i.name == neighbour.interface), "")
     return (neighbour.state, neighbour.role, own) == ("2-Way", "DROther", "DROther")
 
 
 def ospf_findings(readings: Readings) -> Iterator[Finding]:
     """What is wrong with interfaces, areas and neighbours."""
-    speaking = {i.name: i for i in known(readings.ospf, ()) if i.enabled}
-    if not speaking:
-        yield Finding("no-ospf", "FRR", "no interface speaks OSPF: there is no OSPF configuration",
-                      "pve-ospf apply")
+    if readings.ospf is None:
+        yield Finding("no-ospf", "FRR", "has no OSPF configuration", "pve-ospf apply")
         return
+    speaking = {i.name: i for i in readings.ospf_interfaces if i.enabled}
     for uplink in readings.roles.uplinks:
-        yield from _uplink(uplink, speaking.get(uplink.name), readings.neighbours)
+        if not uplink.up or uplink.name in readings.unplugged:
+            yield Finding("uplink-down", uplink.name, "is an uplink and has no link",
+                          "check it, its ports and cables: ip link")
+        else:
+            yield from _uplink(uplink, speaking.get(uplink.name), readings.neighbours)
     for neighbour in known(readings.neighbours, ()):
         if not neighbour_fine(neighbour, speaking.values()):
             yield _neighbour(neighbour)
@@ -57,9 +61,8 @@ def _uplink(uplink: Interface, ospf: OspfInterface | None,
                       "pve-ospf apply")
     elif not isinstance(neighbours, Unread) and not any(
             n.full and n.interface == uplink.name for n in neighbours):
-        down = "" if uplink.up else "is down and "
         yield Finding(
-            "no-neighbour", uplink.name, f"is an uplink, but {down}has no neighbour that is Full",
+            "no-neighbour", uplink.name, "is an uplink, but has no neighbour that is Full",
             f"a router there must speak OSPF in area {ospf.area} with hello "
             f"{ospf.hello_interval:g} s and dead {ospf.dead_interval} s, and the firewall must "
             "let protocol 89 in (Proxmox's macro OSPF)")

@@ -19,7 +19,7 @@ from . import apply, lsdb, pve, report, rtnetlink, snippet, vtysh
 from .check import compare, passing
 from .errors import CannotTell, Refused
 from .evidence import NEEDED_DAEMONS, Daemons, Guests, Readings, Report, Unread
-from .interfaces import classify
+from .interfaces import Roles, classify
 from .lsdb import ExternalLsa, KernelRoute, Neighbour, OspfInterface
 from .model import Finding
 from .routes import KernelState
@@ -79,16 +79,17 @@ def read() -> Readings:
     return Readings(
         node=node, config=config, roles=roles, state=state, guests=guests, zebra=zebra,
         lsas=lsas, neighbours=neighbours, ospf=ospf, daemons=_part("FRR's daemons", _daemons),
-        differences=differences, node_findings=(*refusal, *_hookscript()))
+        differences=differences, node_findings=(*refusal, *_hookscript()),
+        unplugged=_unplugged(roles))
 
 
 def reread(before: Readings) -> Readings:
     """`before` with everything anew that may change within seconds by itself."""
     guests, state = _guests_and_kernel()
     zebra, ospf, lsas, neighbours = _frr()
-    return replace(before, guests=guests, state=state, zebra=zebra, lsas=lsas,
-                   neighbours=neighbours, ospf=ospf,
-                   roles=classify(before.config, state.interfaces))
+    roles = classify(before.config, state.interfaces)
+    return replace(before, guests=guests, state=state, zebra=zebra, lsas=lsas, ospf=ospf,
+                   neighbours=neighbours, roles=roles, unplugged=_unplugged(roles))
 
 
 def _unread(what: str, error: CannotTell) -> Unread:
@@ -113,20 +114,29 @@ def _guests_and_kernel() -> tuple[Guests | Unread, KernelState]:
                   picture.cluster.findings), picture.state
 
 
-def _frr() -> tuple[tuple[KernelRoute, ...] | Unread, tuple[OspfInterface, ...] | Unread,
+def _frr() -> tuple[tuple[KernelRoute, ...] | Unread, tuple[OspfInterface, ...] | None | Unread,
                     tuple[ExternalLsa, ...] | Unread, tuple[Neighbour, ...] | Unread]:
     """zebra's kernel routes, OSPF's interfaces, our LSAs, the neighbours."""
     zebra = _part("zebra's routes",
                   lambda: lsdb.kernel_routes(vtysh.show(lsdb.KERNEL_ROUTES)))
-    ospf = _part("OSPF's interfaces",
-                 lambda: lsdb.ospf_interfaces(vtysh.show(lsdb.INTERFACES)))
-    if ospf == ():
-        # No `router ospf`: 8.4 answers the other questions with text then, not with JSON.
-        return zebra, (), (), ()
+    ospf = _part("OSPF's interfaces", _ospf_interfaces)
+    if ospf is None:  # 8.4 answers the other questions with text then, not with JSON
+        return zebra, None, (), ()
     lsas = _part("our LSAs", lambda: lsdb.externals(vtysh.show(lsdb.OWN_EXTERNALS)))
     neighbours = _part("OSPF's neighbours",
                        lambda: lsdb.neighbours(vtysh.show(lsdb.NEIGHBOURS)))
     return zebra, ospf, lsas, neighbours
+
+
+def _ospf_interfaces() -> tuple[OspfInterface, ...] | None:
+    data = vtysh.show(lsdb.INTERFACES)
+    return lsdb.ospf_interfaces(data) if lsdb.configured(data) else None
+
+
+def _unplugged(roles: Roles) -> frozenset[str]:
+    """Uplinks that are up and have no carrier: a bridge of which no port has a link, too."""
+    return frozenset(u.name for u in roles.uplinks
+                     if _text(Path(f"/sys/class/net/{u.name}/operstate")).strip() == "down")
 
 
 def _differences() -> tuple[str | Unread, Iterable[Finding]]:

@@ -295,13 +295,19 @@ def test_a_full_neighbour_on_another_interface_does_not_count() -> None:
     assert codes(compare(readings)) == [("no-neighbour", "eth0")]
 
 
-def test_an_uplink_that_is_down_says_so() -> None:
+def test_an_uplink_without_a_link() -> None:
+    """ospfd does not list it any more: that is no reason to call for another configuration."""
+    readings = replace(healthy(), ospf=(), lsas=(), neighbours=())
     down = classify(CONFIG, (replace(ETH0, up=False), VMBR1, TUN))
-    report = compare(replace(healthy(), neighbours=(), roles=down))
-    assert "is down" in report.findings[0].message
+    for broken in (replace(readings, roles=down),
+                   replace(readings, unplugged=frozenset({"eth0"}))):
+        report = compare(broken)
+        assert codes(report) == [("uplink-down", "eth0")]
+        assert marks(report, WEB)[3] == "missing"
 
 
 @pytest.mark.parametrize(("ospf", "expected"), [
+    ((), ("uplink-without-ospf", "eth0")),
     ((speaks("eth9"),), ("uplink-without-ospf", "eth0")),
     ((speaks("eth0", passive=True),), ("uplink-without-ospf", "eth0")),
     ((speaks("eth0"), speaks("vx0")), ("tunnel-in-ospf", "vx0")),
@@ -351,7 +357,7 @@ def test_an_area_that_carries_no_type_5_is_not_falsely_green(
 
 
 def test_without_router_ospf_there_is_one_finding_not_one_a_guest() -> None:
-    report = compare(replace(healthy(), ospf=(), lsas=(), neighbours=()))
+    report = compare(replace(healthy(), ospf=None, lsas=(), neighbours=()))
     assert codes(report) == [("no-ospf", "FRR")]
     assert {r.verdict for r in report.rows} == {"missing", "on-link"}
 

@@ -154,6 +154,12 @@ def test_without_router_ospf_there_is_nothing(version: str) -> None:
     assert lsdb.ospf_interfaces(load("unset-interface")) == ()
 
 
+def test_a_router_without_interfaces_is_not_no_router(frr: Frr) -> None:
+    assert not lsdb.configured(frr("unset-interface"))
+    assert lsdb.configured({"interfaces": {}})  # all its links are down
+    assert lsdb.configured(frr("node-interface"))
+
+
 def test_no_neighbours_and_no_interfaces_of_8_4() -> None:
     for name, read in (("neighbor", lsdb.neighbours), ("interface", lsdb.ospf_interfaces)):
         data = json.loads((CAPTURES / "8.4.4" / f"unset-{name}.json").read_text())
