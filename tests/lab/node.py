@@ -120,6 +120,15 @@ class Node(FrrMachine):
     def running(self, vmid: int) -> bool:
         return "running" in self.pct("status", vmid).stdout
 
+    def logs(self) -> dict[str, str]:
+        """LXC tells everything at its debug level; what a hook said is there and nowhere else."""
+        logs = super().logs()
+        for path in [path for path in logs if path.startswith("/var/log/lxc/")]:
+            telling = ("ERROR", "WARN", "produced output")
+            lines = [line for line in logs[path].splitlines() if any(w in line for w in telling)]
+            logs[path] = "\n".join(lines)
+        return logs
+
     def snippet(self, name: str, text: str, mode: int = 0o755) -> str:
         """Put a script into the node's snippets; the volume's name for `hookscript:`."""
         self.write(f"/var/lib/vz/snippets/{name}", text, mode)
