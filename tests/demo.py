@@ -176,9 +176,7 @@ def _control(demo: Demo, lab: Lab, size: int) -> None:
     for node in nodes:
         demo.say(f"   root@{node.name}:~# vtysh: interface {TUNNEL}: no ip ospf passive, "
                  "ip ospf area 0")
-        node.vtysh("configure terminal", f"interface {TUNNEL}", "no ip ospf passive",
-                   "ip ospf area 0", "ip ospf hello-interval 1", "ip ospf dead-interval 3",
-                   "ip ospf cost 1")
+        topology.let_ospf_into_tunnel(node)
     demo.within(30, lambda: all(node.full(2) for node in nodes), "OSPF took the tunnel")
     demo.within(10, lambda: _gateway(lab.router("r3"), WEB) == "10.0.13.1",
                 "and sends the client's traffic into it")

@@ -71,6 +71,19 @@ def demo(
     return lab
 
 
+def let_ospf_into_tunnel(node: Node) -> None:
+    """Take the protection away, as a control: OSPF speaks on the tunnel, and prefers it.
+
+    Point-to-point, because FRR 8.4 leaves a broadcast interface that was passive in state
+    Waiting for good.
+    """
+    node.vtysh(
+        "configure terminal", f"interface {TUNNEL}", "no ip ospf passive",
+        "ip ospf network point-to-point", "ip ospf area 0", "ip ospf hello-interval 1",
+        "ip ospf dead-interval 3", "ip ospf cost 1",
+    )  # fmt: skip
+
+
 def set_up_node(node: Node, address: str, *, router: str) -> None:
     """The network of a usual node: vmbr0 over eth0 with the address, vmbr1 for guests."""
     node.bridge("vmbr0", address, ports=["eth0"])

@@ -133,9 +133,7 @@ def test_the_tunnel_carries_no_user_traffic_and_would_without_protection(
     assert "10.255.0" not in str(r3.routes()), "nor is the tunnel's prefix known to anyone"
     nodes = lab.nodes
     for node in nodes:
-        node.vtysh("configure terminal", f"interface {topology.TUNNEL}", "no ip ospf passive",
-                   "ip ospf area 0", "ip ospf hello-interval 1", "ip ospf dead-interval 3",
-                   "ip ospf cost 1")
+        topology.let_ospf_into_tunnel(node)
     try:
         poll(lambda: known_to(r3, "203.0.113.9") == HERE, 30, "the control: into the tunnel")
         before = two.counters(topology.TUNNEL)
