@@ -1,0 +1,213 @@
+"""The only caller of vtysh, ospfd -C, frr-reload.py and FRR's service script.
+
+A stopped daemon hangs vtysh for ever, so each call has a time limit, and what belongs to one
+daemon is asked of that daemon alone (`-d`): another that hangs does no harm then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from .errors import CannotTell, Refused
+
+DAEMONS = Path("/usr/lib/frr")
+QUAGGA_DAEMONS = (Path("/usr/lib/quagga"), Path("/usr/sbin"))
+RUN = Path("/run/frr")
+SYSTEMD = Path("/run/systemd/system")
+RELOAD = DAEMONS / "frr-reload.py"
+
+_VERSION = re.compile(r"^ospfd version (\d+(?:\.\d+)*)", re.MULTILINE)
+_NOT_ENABLED = re.compile(r"% OSPF (is not enabled|instance not found)")
+_DIFF_HEADINGS = re.compile(r"Lines To (Delete|Add)|=+|")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a finished program left behind; `code` is its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(arguments: Sequence[str | Path], timeout: float) -> Result:
+    """Runs a program to its end, in the C locale; `timeout` is in seconds.
+
+    When the time is over, it and its children are killed. Raises CannotTell then, and when
+    the program is not there.
+    """
+    command = [str(word) for word in arguments]
+    # Files, not pipes: the daemons that frrinit.sh starts keep theirs open for ever.
+    with TemporaryFile() as out, TemporaryFile() as err:
+        try:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                     env={**os.environ, "LC_ALL": "C"}, start_new_session=True)
+        except FileNotFoundError:
+            raise CannotTell(f"{command[0]} is not installed",
+                             "apt install frr frr-pythontools") from None
+        ended = _ends_within(child, timeout)
+        if not ended:
+            os.killpg(child.pid, signal.SIGKILL)
+        code = child.wait()
+        if not ended:
+            raise CannotTell(f"{' '.join(command)}: no answer within {timeout:g} s",
+                             "A daemon of FRR hangs; see: systemctl status frr")
+        return Result(code, _text(out), _text(err))
+
+
+def show(command: str, timeout: float = 2.0) -> object:
+    """The JSON of a `show …` command (without the word json), parsed.
+
+    `{}` when ospfd runs but no `router ospf` is configured: FRR answers that with nothing or
+    with a sentence, by version and command. Raises CannotTell when FRR is down, hangs, or
+    says anything else that is not JSON.
+    """
+    daemon = "ospfd" if " ospf" in command else "zebra"
+    said = _vtysh(["-d", daemon, "-c", f"{command} json"], timeout).out.strip()
+    if daemon == "ospfd" and (not said or _NOT_ENABLED.match(said)):
+        return {}
+    try:
+        answer: object = json.loads(said)
+    except json.JSONDecodeError:
+        raise CannotTell(f"vtysh -c '{command} json' did not answer in JSON: {said[:80]!r}",
+                         "This version of FRR may not be supported.") from None
+    return answer
+
+
+def version() -> tuple[int, ...]:
+    """The version of the installed ospfd, also when no daemon runs; (1, …) is Quagga.
+
+    Raises CannotTell when there is neither FRR nor Quagga.
+    """
+    for directory in (DAEMONS, *QUAGGA_DAEMONS):
+        if (directory / "ospfd").exists():
+            found = _VERSION.search(run([directory / "ospfd", "--version"], 5).out)
+            if found:
+                return tuple(int(part) for part in found[1].split("."))
+    raise CannotTell("no ospfd found: FRR is not installed", "apt install frr frr-pythontools")
+
+
+def running(daemon: str) -> bool:
+    """Whether FRR's daemon of that name lives, by its own pid file."""
+    try:
+        pid = int((RUN / f"{daemon}.pid").read_text())
+        return Path(f"/proc/{pid}/comm").read_text().strip() == daemon
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return False
+
+
+def running_config(daemon: str = "ospfd") -> str:
+    """What a daemon is configured to do now, as text. Raises CannotTell."""
+    return _vtysh(["-c", f"show running-config {daemon} no-header"], 10).out
+
+
+def configure(statements: Sequence[str]) -> None:
+    """Configuration statements given to the running daemons. Raises Refused with FRR's words."""
+    words = ["-c", "configure terminal"]
+    for statement in statements:
+        words += ["-c", statement]
+    result = run(["vtysh", *words], 10)
+    if result.code:
+        raise Refused(f"FRR refused {'; '.join(statements)}: {_first_line(result)}")
+
+
+def clear_process() -> None:
+    """Starts OSPF over, with the router id it was given last; every neighbour is lost for
+    a while."""
+    _vtysh(["-d", "ospfd", "-c", "clear ip ospf process"], 10)
+
+
+def validate(path: Path) -> list[str]:
+    """What FRR finds wrong in an integrated configuration file, one line each.
+
+    `vtysh -C` knows the grammar of all daemons; the daemons need not run.
+    """
+    result = run(["vtysh", "-C", "-f", path], 20)
+    if not result.code:
+        return []
+    return [*_lines(result.out + result.err)] or [f"vtysh -C failed with {result.code}"]
+
+
+def validate_ospfd(path: Path) -> list[str]:
+    """What ospfd itself finds wrong in a file of its own. Its exit code is always 0: what
+    counts is what it says. The file must be readable to the user frr."""
+    result = run([DAEMONS / "ospfd", "-C", "-f", path], 20)
+    return [line.partition("] ")[2] or line for line in _lines(result.err)
+            if "on config line" in line]
+
+
+def reload_diff(path: Path) -> list[str]:
+    """The commands frr-reload would give ospfd to make it what the file says.
+
+    Raises CannotTell when it cannot be computed.
+    """
+    result = run([RELOAD, "--daemon", "ospfd", "--test", path], 60)
+    if result.code or "ERROR" in result.err:
+        raise CannotTell(f"frr-reload.py --test failed: {_first_line(result)}")
+    return [line for line in result.out.splitlines() if not _DIFF_HEADINGS.fullmatch(line)]
+
+
+def reload(path: Path) -> None:
+    """Makes the running ospfd what the file says; nothing is written to FRR's files.
+
+    With `--daemon` it leaves every other daemon alone. A plain reload of frr.conf switches
+    IPv6 forwarding on where it was off (8.4, 10.3), which makes the kernel drop the default
+    routes it learnt, and undoes what the administrator changed at run time.
+    Raises Refused with what FRR said.
+    """
+    result = run([RELOAD, "--stdout", "--daemon", "ospfd", "--reload", path], 60)
+    if result.code:
+        raise Refused(f"frr-reload.py failed: {_first_line(result)}")
+
+
+def restart() -> None:
+    """Restarts FRR as a whole, so that daemons newly switched on start. Raises Refused."""
+    command = (["systemctl", "restart", "frr"] if SYSTEMD.exists()
+               else [DAEMONS / "frrinit.sh", "restart"])
+    result = run([*command], 120)
+    if result.code:
+        raise Refused(f"FRR did not start again: {_first_line(result)}",
+                      "See: systemctl status frr; journalctl -u frr")
+
+
+def _vtysh(arguments: Sequence[str], timeout: float) -> Result:
+    result = run(["vtysh", *arguments], timeout)
+    if result.code:
+        raise CannotTell(f"vtysh {' '.join(arguments)}: {_first_line(result)}",
+                         "Does FRR run? systemctl status frr; to set it up: pve-ospf apply")
+    return result
+
+
+def _ends_within(child: subprocess.Popen[bytes], timeout: float) -> bool:
+    # Popen.wait(timeout) looks every 50 ms only: as long again as vtysh takes.
+    process = os.pidfd_open(child.pid)
+    try:
+        return bool(select.select([process], [], [], timeout)[0])
+    finally:
+        os.close(process)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "surrogateescape")
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _first_line(result: Result) -> str:
+    """What a program said first, of errors rather than of progress."""
+    said = _lines(result.err) + _lines(result.out)
+    errors = [line for line in said if re.search(r"error|%|fail|refused", line, re.IGNORECASE)]
+    return (errors or said or [f"exit code {result.code}"])[0]
