@@ -121,6 +121,8 @@ class Lab:
         """Kill everything of this lab; nothing of it is left, not even its files."""
         if self in live:
             live.remove(self)
+        if not self.directory.exists():
+            return
         together(lambda machine: machine.stop(), self.machines.values())
         self.wire.close()
         shutil.rmtree(self.directory)
