@@ -49,7 +49,16 @@ def drop_ospf(machine: Machine, match: str = "") -> None:
                  f"priority 0; }}; add rule ip deaf input {match} ip protocol 89 drop"])
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie", "sid"])
+def _suite(name: str) -> Any:
+    # One lab of each release a test run, whichever process it falls to.
+    return pytest.param(name, marks=pytest.mark.xdist_group(f"check-{name}"))
+
+
+once = pytest.mark.parametrize("lan", [_suite("bookworm")], indirect=True)
+"""For what does not depend on FRR's version."""
+
+
+@pytest.fixture(scope="module", params=[_suite(name) for name in ("bookworm", "trixie", "sid")])
 def lan(deb: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A node and four routers on one LAN, FRR 8.4, 10.3 or 10.7; applied, one guest each way."""
     with topology.one_lan(4, deb=deb, suite=request.param) as lab:
@@ -75,6 +84,7 @@ def test_four_routers_on_one_lan_are_fine(lan: Lab) -> None:
     assert not (report["missing"] or report["extra"] or report["others"])
 
 
+@once
 def test_the_table(lan: Lab) -> None:
     said = text(lan.node("pve1"))
     lines = said.stdout.splitlines()
@@ -127,6 +137,7 @@ def test_an_lsa_without_guest(lan: Lab) -> None:
     assert findings(node) == []
 
 
+@once
 def test_what_is_just_changing_is_no_finding(lan: Lab) -> None:
     node = lan.node("pve1")
     changing = node.popen(["sh", "-ec", f"ip route add {STRAY} dev vmbr1 proto 205 scope link;"
@@ -153,6 +164,7 @@ def test_the_administrators_own_announcement_is_named(lan: Lab) -> None:
 
 
 @pytest.mark.loses_adjacency
+@once
 def test_a_neighbour_that_does_not_hear_us(lan: Lab) -> None:
     node, deaf = lan.node("pve1"), lan.router("r1")
     drop_ospf(deaf, "ip saddr 10.0.1.11")
@@ -178,6 +190,7 @@ def test_an_uplink_without_a_link(lan: Lab) -> None:
 
 
 @pytest.mark.loses_adjacency
+@once
 def test_an_uplink_without_any_neighbour(lan: Lab) -> None:
     """What Proxmox's firewall makes of OSPF unless it is told to let it in."""
     node = lan.node("pve1")
@@ -209,6 +222,7 @@ def test_a_tunnel_in_ospf(lan: Lab) -> None:
     ("net.ipv4.conf.vmbr0.forwarding", ("forwarding-off", "vmbr0")),
     ("net.ipv4.conf.vmbr1.forwarding", ("forwarding-off", "vmbr1")),
     ("net.ipv4.conf.vmbr1.proxy_arp", ("proxy-arp-off", "vmbr1"))])
+@once
 def test_sysctls(lan: Lab, sysctl: str, expected: tuple[str, str]) -> None:
     node = lan.node("pve1")
     node.run(["sysctl", "-qw", f"{sysctl}=0"])
@@ -219,6 +233,7 @@ def test_sysctls(lan: Lab, sysctl: str, expected: tuple[str, str]) -> None:
     assert findings(node) == []
 
 
+@once
 def test_the_hookscript_and_the_daemons_switch(lan: Lab) -> None:
     node = lan.node("pve1")
     snippet = "/var/lib/vz/snippets/pve-ospf"
@@ -233,6 +248,7 @@ def test_the_hookscript_and_the_daemons_switch(lan: Lab) -> None:
     assert findings(node) == []
 
 
+@once
 def test_an_edited_configuration(lan: Lab) -> None:
     node = lan.node("pve1")
     node.sh("cp -p /etc/frr/frr.conf /root/frr.conf; "
@@ -244,6 +260,7 @@ def test_an_edited_configuration(lan: Lab) -> None:
     assert findings(node) == []
 
 
+@pytest.mark.loses_adjacency
 def test_with_frr_stopped_it_cannot_tell(lan: Lab) -> None:
     """3, and not "missing": what the kernel has is shown, of the rest nothing is claimed."""
     node = lan.node("pve1")
@@ -262,6 +279,7 @@ def test_with_frr_stopped_it_cannot_tell(lan: Lab) -> None:
     poll(lambda: findings(node) == [], 60, "well again")
 
 
+@pytest.mark.loses_adjacency
 def test_with_ospfd_alone_gone_it_cannot_tell(lan: Lab) -> None:
     node = lan.node("pve1")
     node.sh("kill $(cat /run/frr/watchfrr.pid); kill $(cat /run/frr/ospfd.pid)")
@@ -275,6 +293,7 @@ def test_with_ospfd_alone_gone_it_cannot_tell(lan: Lab) -> None:
     poll(lambda: findings(node) == [], 60, "well again")
 
 
+@once
 def test_without_etc_pve_it_cannot_tell(lan: Lab) -> None:
     node = lan.node("pve1")
     with node.pve_gone():
@@ -283,6 +302,7 @@ def test_without_etc_pve_it_cannot_tell(lan: Lab) -> None:
     assert "/etc/pve" in said.output
 
 
+@once
 def test_a_wrong_configuration_is_exit_2(lan: Lab) -> None:
     node = lan.node("pve1")
     node.write("/etc/pve/pve-ospf.yaml", "allow: [198.51.100.0/33]\n")
@@ -294,6 +314,7 @@ def test_a_wrong_configuration_is_exit_2(lan: Lab) -> None:
         node.write("/etc/pve/pve-ospf.yaml", ALLOW)
 
 
+@pytest.mark.loses_adjacency
 @pytest.mark.parametrize("kind", ["nssa", "stub"])
 def test_an_area_that_keeps_the_guests_to_itself(deb: Path, kind: str) -> None:
     """FRR 8.4 lists the node's own type-5 as if all were well; nobody outside ever gets it."""
