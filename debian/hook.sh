@@ -50,7 +50,7 @@ release_hook() {
 			rm -f "$HOOK_LINK"
 			return 0
 		fi
-		why="these guests still name it as their hookscript: $(echo "$names" | paste -sd, | sed 's/,/, /g')"
+		why="these guests still name it as their hookscript: $(echo "$names" | sort -n | paste -sd, | sed 's/,/, /g')"
 	else
 		why="/etc/pve cannot be read, so guests may still name it as their hookscript"
 	fi

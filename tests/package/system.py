@@ -145,7 +145,7 @@ class System(FrrMachine):
     def apt(self, *words: Word, check: bool = True) -> Result:
         """apt-get, as an administrator has it, but that it asks nothing and has no network."""
         ask_nothing = ["env", "DEBIAN_FRONTEND=noninteractive"]
-        return self.run([*ask_nothing, "apt-get", "-y", *words], check=check, timeout=300)
+        return self.run([*ask_nothing, "apt-get", "-y", "-oDpkg::Use-Pty=0", *words], check=check, timeout=300)
 
     def install(self, deb: Path) -> Result:
         """`apt-get install ./FILE`: apt resolves the dependencies, from what the tree has."""
