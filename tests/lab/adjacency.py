@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.lab.lab import Lab
 
-LOSS = re.compile(r"AdjChg: .*\(InactivityTimer\)")
+LOSS = re.compile(r"AdjChg: .*: Full -> .*\(InactivityTimer\)")
 """A neighbour whose hellos did not come in time; every other way of losing one is a message."""
 
 

@@ -192,8 +192,9 @@ class Machine:
 
     def enter(self, argv: Iterable[Word]) -> list[str]:
         """The words that run `argv` inside the machine."""
-        inside = ["nsenter", f"--target={self.pid}", *(f"--{kind}" for kind in NAMESPACES), "--"]
-        return inside + [str(word) for word in argv]
+        # --root: where the lab itself runs in a chroot, the mount namespace alone is not enough.
+        inside = ["nsenter", f"--target={self.pid}", *(f"--{kind}" for kind in NAMESPACES)]
+        return [*inside, "--root", "--", *(str(word) for word in argv)]
 
     def run(
         self,

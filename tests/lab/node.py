@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.lab.cluster import Cluster
@@ -160,7 +161,18 @@ class Node(FrrMachine):
         )
 
     @contextlib.contextmanager
-    def _pve_changed(self, change: str, back: str):  # type: ignore[no-untyped-def]
+    def half_written(self, vmid: int) -> Iterator[None]:
+        """A guest's config of which only the first half is there, cut in the middle of a line."""
+        path = f"/etc/pve/local/lxc/{vmid}.conf"
+        whole = self.read(path)
+        self.write(path, whole[: len(whole) // 2].rstrip("\n"))
+        try:
+            yield
+        finally:
+            self.write(path, whole)
+
+    @contextlib.contextmanager
+    def _pve_changed(self, change: str, back: str) -> Iterator[None]:
         self.sh(change)
         try:
             yield

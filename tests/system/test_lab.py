@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import topology
+from tests.lab import openvpn, topology
 from tests.lab.frr import Router
 from tests.lab.lab import Lab
 from tests.lab.node import Node
@@ -96,6 +96,15 @@ def test_the_tunnel_is_counted(bare: Lab) -> None:
     before = node.counters(topology.TUNNEL)
     assert node.ping("10.255.0.2")
     assert (node.counters(topology.TUNNEL) - before).tx_packets >= 1
+
+
+def test_an_openvpn_tunnel(bare: Lab) -> None:
+    one, two = bare.nodes
+    inner = ("10.254.0.1", "10.254.0.2")
+    openvpn.connect("tun0", one, two, ("10.0.1.11", "10.0.2.12"), inner)
+    poll(lambda: one.ping(inner[1]), 15, "the tunnel carries traffic")
+    link = two.json("ip", "-j", "-d", "link", "show", "dev", "tun0")[0]
+    assert link["linkinfo"]["info_kind"] == "tun"
 
 
 def test_entering_a_machine_takes_20_ms_at_most(bare: Lab) -> None:
@@ -385,7 +394,7 @@ def test_etc_pve_gone_and_read_only(node: Node) -> None:
 
 RAISE = """
 import os
-from tests.lab import topology
+from tests.lab import openvpn, topology
 with topology.one_lan(1) as lab:
     node = lab.node("pve1")
     node.create(101, "198.51.100.7/32")
