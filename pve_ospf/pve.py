@@ -1,7 +1,8 @@
 """The only reader of /etc/pve and of /proc for guests.
 
 A read that fails raises CannotTell: a cluster filesystem that is not mounted, or a file that
-cannot be opened, never looks like "there are no guests". Nothing here writes.
+cannot be opened, never looks like "there are no guests". Nothing here writes but `publish`,
+and no hook calls that: a write to /etc/pve can block without a limit (facts).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _KINDS: tuple[tuple[GuestKind, str], ...] = (("lxc", "lxc"), ("qemu", "qemu-serv
 _CONFIG_FILE = re.compile(r"([1-9]\d{2,8})\.conf")
 _RING = re.compile(r"^\s*ring\d+_addr\s*:\s*(\S+)\s*$", re.MULTILINE)
 _LXC_COMMAND = re.compile(r"@/var/lib/lxc/(\d+)/command")
+_ROUTER_ID = "pve-ospf.router-id"
 _LISTENING = 0x10000  # __SO_ACCEPTCON in the flags column of /proc/net/unix
 
 
@@ -112,7 +114,7 @@ def ring_addresses() -> frozenset[IPv4Address]:
 
 
 def node_addresses() -> dict[str, frozenset[IPv4Address]]:
-    """Node name → addresses its cluster membership shows (corosync.conf and .members)."""
+    """Node name → addresses it is known by: corosync.conf, .members, published router id."""
     found: dict[str, set[IPv4Address]] = {}
     try:
         corosync = _read(PVE / "corosync.conf")
@@ -129,7 +131,26 @@ def node_addresses() -> dict[str, frozenset[IPv4Address]]:
         members = ""
     for name_, ip in re.findall(r'"([^"]+)"\s*:\s*\{[^}]*"ip"\s*:\s*"([^"]+)"', members):
         found.setdefault(name_, set()).update(_addresses_of(ip))
+    for path in (PVE / "nodes").glob(f"*/{_ROUTER_ID}"):
+        found.setdefault(path.parent.name, set()).update(_addresses_of(_read(path).strip()))
     return {name: frozenset(addresses) for name, addresses in found.items()}
+
+
+def publish(node: str, router_id: IPv4Address | None) -> None:
+    """Tells the cluster this node's router id (None: takes it back), for `apply`.
+
+    By it another node knows whose LSA it sees: corosync's addresses may be on a tunnel that
+    OSPF does not know. Raises CannotTell when /etc/pve cannot be written (no quorum).
+    """
+    path = PVE / "nodes" / node / _ROUTER_ID
+    try:
+        if router_id is None:
+            path.unlink(missing_ok=True)
+        elif not path.exists() or _read(path).strip() != str(router_id):
+            path.write_text(f"{router_id}\n", encoding="ascii")
+    except OSError as error:
+        raise CannotTell(f"{path}: {error.strerror}",
+                         "is the cluster quorate? pvecm status") from error
 
 
 def _read(path: Path) -> str:

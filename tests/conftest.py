@@ -39,14 +39,14 @@ def deb() -> Path:
 @pytest.fixture(autouse=True)
 def _lab_watch(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test during which an adjacency was lost that nobody took: the machine's fault."""
-    before = {lab: (adjacency.disturbance(lab), len(adjacency.losses(lab))) for lab in labs.live}
+    before = {lab: (adjacency.disturbance(lab), frozenset(adjacency.losses(lab))) for lab in labs.live}
     request.node.stash[_SIZES] = {lab: _sizes(lab) for lab in labs.live}
     yield
     expected = request.node.get_closest_marker("loses_adjacency")
     for lab, (undisturbed, known) in before.items():
         if expected or lab not in labs.live or adjacency.disturbance(lab) != undisturbed:
             continue
-        if lost := adjacency.losses(lab)[known:]:
+        if lost := [line for line in adjacency.losses(lab) if line not in known]:
             pytest.fail(
                 "the machine's fault, not the test's: too slow to keep OSPF's adjacencies\n"
                 + "\n".join(lost),

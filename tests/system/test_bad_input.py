@@ -140,6 +140,7 @@ def test_etc_pve_read_only_hinders_nothing(node: Node) -> None:
         assert _routes(node) == [WEB]
 
 
+@pytest.mark.loses_adjacency
 def test_frr_stopped_withdraws_nothing_and_check_cannot_tell(node: Node, lab: Lab) -> None:
     node.frr_stop()
     try:

@@ -108,6 +108,7 @@ def test_a_duplicate_that_only_stands_in_a_config_is_reported_not_refused(
     assert "guest 102" in node.read("/var/log/syslog")
 
 
+@pytest.mark.loses_adjacency
 def test_ospf_that_is_unwell_keeps_no_guest_from_starting(lab: Lab, guests: Guests) -> None:
     node = lab.node("pve1")
     guests.attached(node, 101, f"{WEB}/32")
@@ -124,6 +125,7 @@ def test_ospf_that_is_unwell_keeps_no_guest_from_starting(lab: Lab, guests: Gues
     poll(lambda: known_to(lab.router("r3"), WEB), 30, "announced when FRR is back")
 
 
+@pytest.mark.loses_adjacency
 def test_a_hanging_ospfd_keeps_no_guest_from_starting(lab: Lab, guests: Guests) -> None:
     node = lab.node("pve1")
     guests.attached(node, 101, f"{WEB}/32")

@@ -19,7 +19,8 @@ def _kernel(node: Node) -> str:
     """Everything of the kernel that pve-ospf may touch, ours or not; learned entries left out."""
     return node.sh("ip route show; ip neigh show nud permanent; ip neigh show proxy;"
                    "ip -o -4 addr show | sed 's/\\\\.*//';"
-                   "cat /proc/sys/net/ipv4/conf/*/proxy_arp /proc/sys/net/ipv4/conf/*/forwarding")
+                   "cat /proc/sys/net/ipv4/neigh/*/proxy_delay "
+                   " /proc/sys/net/ipv4/conf/*/proxy_arp /proc/sys/net/ipv4/conf/*/forwarding")
 
 
 @pytest.fixture
