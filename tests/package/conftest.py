@@ -37,13 +37,27 @@ done
 """
 
 
+@pytest.fixture(scope="session")
+def installations() -> dict[str, Installed]:
+    """Suite → what came of its installation. pytest itself keeps but one parameter's fixture."""
+    return {}
+
+
 @pytest.fixture(
     scope="session",
     params=[pytest.param(suite, marks=pytest.mark.xdist_group(suite)) for suite in SUITES],
 )
-def installed(request: pytest.FixtureRequest, deb: Path) -> Installed:
+def installed(
+    request: pytest.FixtureRequest, deb: Path, installations: dict[str, Installed]
+) -> Installed:
     """The package on a plain Debian: no FRR before, no Proxmox, no network. Once for each suite."""
     suite: str = request.param
+    if suite not in installations:
+        installations[suite] = install(suite, deb)
+    return installations[suite]
+
+
+def install(suite: str, deb: Path) -> Installed:
     lab = SystemLab()
     plain = lab.add_system("plain", suite)
     with lab:
