@@ -19,9 +19,10 @@ from .routes import Change, DeviceAddress, Neighbour, Plan, Route, Sysctl, descr
 
 MAY_PASS = frozenset({
     "missing-route", "extra-route", "missing-zebra", "extra-zebra", "missing-lsa", "extra-lsa",
-    "missing-entry", "extra-entry", "neighbour-state", "no-neighbour"})
-"""Findings that are normal for a moment while a guest starts or a router comes up: they only
-count once they lasted (readings.py reads again)."""
+    "missing-entry", "extra-entry", "missing-gateway", "extra-gateway",
+    "no-ospf", "uplink-without-ospf", "uplink-down", "no-neighbour", "neighbour-state"})
+"""Findings that are normal for a moment while a guest or FRR starts: they only count once they
+lasted (readings.py reads again)."""
 
 
 def compare(readings: Readings, lasting: Collection[tuple[str, str]] | None = None) -> Report:

@@ -12,9 +12,10 @@ from .model import Finding, Interface
 def daemon_findings(daemons: Daemons) -> Iterator[Finding]:
     for name in NEEDED_DAEMONS:
         if name not in daemons.enabled:
-            yield Finding("daemon-disabled", name, "is not enabled: it will not run after the "
-                          "next start of FRR", "pve-ospf apply")
-        if name not in daemons.running:
+            runs = ("will not run after the next start of FRR" if name in daemons.running
+                    else "does not run")
+            yield Finding("daemon-disabled", name, f"is not enabled and {runs}", "pve-ospf apply")
+        elif name not in daemons.running:
             yield Finding("daemon-stopped", name, "does not run",
                           "systemctl restart frr; then: journalctl -u frr")
 

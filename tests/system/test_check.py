@@ -137,6 +137,39 @@ def test_an_lsa_without_guest(lan: Lab) -> None:
     assert findings(node) == []
 
 
+def test_routes_without_lsa(lan: Lab) -> None:
+    """As after a restart of zebra alone, when ospfd forgets what it redistributed."""
+    node = lan.node("pve1")
+    node.vtysh("configure terminal", "router ospf", "no redistribute kernel")
+    try:
+        code, report = check(node)
+        assert (code, addresses(report, "missing")) == (1, [WEB, DB])
+        assert {f["code"] for f in report["findings"]} == {"missing-lsa"}
+        assert addresses(report, "on_link") == [ONLINK]
+    finally:
+        node.vtysh("configure terminal", "router ospf", "redistribute kernel route-map pve-ospf")
+    poll(lambda: findings(node) == [], 30, "well again")
+
+
+@once
+def test_zebra_keeps_what_the_kernel_dropped(lan: Lab) -> None:
+    """8.4 does not notice that a link's going down took routes, if it is up again at once;
+    the way out that the finding names leads out."""
+    node = lan.node("pve1")
+    node.run(["ip", "route", "add", STRAY, "dev", "vmbr1", "proto", "205", "scope", "link"])
+    poll(lambda: check(node)[1]["extra"], 10, "known to zebra")
+    node.ip("link set vmbr1 down", "link set vmbr1 up")
+    code, report = check(node)
+    assert (code, addresses(report, "missing"), addresses(report, "extra")) == (
+        1, [WEB, DB, ONLINK], [STRAY])
+    node.run(["pve-ospf", "sync"])
+    _, report = check(node)
+    (finding,) = report["findings"]
+    assert (finding["code"], finding["subject"]) == ("extra-zebra", STRAY)
+    node.sh(finding["fix"])
+    assert findings(node) == []
+
+
 @once
 def test_what_is_just_changing_is_no_finding(lan: Lab) -> None:
     node = lan.node("pve1")
@@ -290,6 +323,19 @@ def test_with_ospfd_alone_gone_it_cannot_tell(lan: Lab) -> None:
             (f["code"], f["subject"]) for f in report["findings"]]
     finally:
         node.frr_restart()
+    poll(lambda: findings(node) == [], 60, "well again")
+
+
+@once
+@pytest.mark.loses_adjacency
+def test_with_ospfd_hanging_it_cannot_tell(lan: Lab) -> None:
+    node = lan.node("pve1")
+    node.sh("kill -STOP $(cat /run/frr/watchfrr.pid) $(cat /run/frr/ospfd.pid)")
+    try:
+        said = node.run(["pve-ospf", "check", "--json"], check=False, timeout=20)
+        assert (said.returncode, json.loads(said.stdout)["findings"]) == (3, [])
+    finally:
+        node.sh("kill -CONT $(cat /run/frr/watchfrr.pid) $(cat /run/frr/ospfd.pid)")
     poll(lambda: findings(node) == [], 60, "well again")
 
 
