@@ -28,6 +28,7 @@ _KINDS: tuple[tuple[GuestKind, str], ...] = (("lxc", "lxc"), ("qemu", "qemu-serv
 _CONFIG_FILE = re.compile(r"([1-9]\d{2,8})\.conf")
 _RING = re.compile(r"^\s*ring\d+_addr\s*:\s*(\S+)\s*$", re.MULTILINE)
 _LXC_COMMAND = re.compile(r"@/var/lib/lxc/(\d+)/command")
+_SECTION = re.compile(r"^([a-z_]+: *\S+)", re.MULTILINE)
 _ROUTER_ID = "pve-ospf.router-id"
 _LISTENING = 0x10000  # __SO_ACCEPTCON in the flags column of /proc/net/unix
 
@@ -151,6 +152,19 @@ def publish(node: str, router_id: IPv4Address | None) -> None:
     except OSError as error:
         raise CannotTell(f"{path}: {error.strerror}",
                          "is the cluster quorate? pvecm status") from error
+
+
+def sdn_routing() -> tuple[str, ...]:
+    """Controllers and fabrics of Proxmox SDN: with any of them it writes FRR's configuration
+    and switches ospfd off (facts: SDN and FRR). Raises CannotTell."""
+    found: list[str] = []
+    for kind in ("controllers", "fabrics"):
+        path = PVE / "sdn" / f"{kind}.cfg"
+        try:
+            found += [f"{path}: {what}" for what in _SECTION.findall(_read(path))]
+        except FileNotFoundError:
+            continue  # SDN was never used
+    return tuple(found)
 
 
 def _read(path: Path) -> str:
