@@ -11,8 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .frrconf import lines
+from .frrconf import Statement, lines
 from .ospfd import OspfdConfig, OspfInterface
+
+NO_FORWARDING = Statement("", "no ip forwarding")
+"""`write memory` puts it into the file where forwarding happens to be off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ def _conflicts(text: str, config: OspfdConfig) -> Iterator[Conflict]:
         if line.statement and not line.ours:
             if line.stanza == "router ospf":
                 reason = _router(line.statement.text, config)
+            elif line.statement == NO_FORWARDING:
+                reason = "each start of FRR would cut the guests off"
             elif line.stanza.startswith("interface "):
                 reason = _interface(line.stanza.split()[1], line.statement.text, config)
         if reason:

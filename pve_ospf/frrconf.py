@@ -107,6 +107,14 @@ def outside(text: str, source: str) -> str:
     return "\n".join(rows[:place.start] + rows[place.stop:])
 
 
+def theirs(text: str, known: Collection[Statement], source: str) -> str:
+    """The administrator's part of the text with every line where it was: ours are blank."""
+    place = _place(text, source)
+    gone = (set(range(place.start + 1, place.stop + 1)) if place else _gone(text, known))
+    return "\n".join("" if number in gone else row
+                     for number, row in enumerate(_rows(text), 1))
+
+
 def install(text: str, new: str, known: Collection[Statement], source: str) -> str:
     """The text with `new` (from block(), or "") as our only part of it.
 

@@ -154,7 +154,14 @@ def reload_diff(path: Path) -> list[str]:
     result = run([RELOAD, "--daemon", "ospfd", "--test", path], 60)
     if result.code or "ERROR" in result.err:
         raise CannotTell(f"frr-reload.py --test failed: {_first_line(result)}")
-    return [line for line in result.out.splitlines() if not _DIFF_HEADINGS.fullmatch(line)]
+    commands: list[str] = []
+    stanza = ""
+    for line in result.out.splitlines():
+        # Each statement comes with its stanza, and from 10.x on with an exit; once is enough.
+        if line.strip() != "exit" and line != stanza and not _DIFF_HEADINGS.fullmatch(line):
+            commands.append(line)
+            stanza = stanza if line.startswith(" ") else line
+    return commands
 
 
 def reload(path: Path) -> None:
@@ -172,11 +179,34 @@ def reload(path: Path) -> None:
 
 def restart() -> None:
     """Restarts FRR as a whole, so that daemons newly switched on start. Raises Refused."""
-    command = (["systemctl", "restart", "frr"] if SYSTEMD.exists()
-               else [DAEMONS / "frrinit.sh", "restart"])
-    result = run([*command], 120)
+    _service("restart")
+
+
+def stop() -> None:
+    """Stops FRR as a whole. Raises Refused."""
+    _service("stop")
+
+
+def starts_at_boot() -> bool:
+    """Whether systemd starts FRR; Proxmox ships it installed and not enabled. True where
+    there is no systemd to ask."""
+    return not SYSTEMD.exists() or not run(["systemctl", "is-enabled", "--quiet", "frr"], 20).code
+
+
+def start_at_boot(wanted: bool) -> None:
+    """Has systemd start FRR from now on, or no longer. Raises Refused."""
+    verb = "enable" if wanted else "disable"
+    result = run(["systemctl", verb, "--quiet", "frr"], 60)
     if result.code:
-        raise Refused(f"FRR did not start again: {_first_line(result)}",
+        raise Refused(f"systemctl {verb} frr failed: {_first_line(result)}")
+
+
+def _service(verb: str) -> None:
+    command = (["systemctl", verb, "frr"] if SYSTEMD.exists()
+               else [str(DAEMONS / "frrinit.sh"), verb])
+    result = run(command, 120)
+    if result.code:
+        raise Refused(f"{' '.join(command)} failed: {_first_line(result)}",
                       "See: systemctl status frr; journalctl -u frr")
 
 

@@ -69,6 +69,11 @@ def test_passive_interface_is_how_older_versions_say_it() -> None:
     assert not conflicts(text, CASE.build(FRR_7_5)) and reasons(text)
 
 
+def test_what_switches_forwarding_off_is_named() -> None:
+    """`write memory` writes it where forwarding is off; the next start of FRR obeys."""
+    assert reasons("no ip forwarding\nno ipv6 forwarding\n") == [(1, "no ip forwarding")]
+
+
 def test_what_is_ours_by_name_is_no_conflict() -> None:
     assert reasons("router ospf\n redistribute kernel route-map pve-ospf\n") == []
 

@@ -1,0 +1,75 @@
+"""Pure: which neighbours a new configuration would lose, and which are missing after it.
+
+What a neighbour is configured to use FRR does not know, but one that is adjacent uses what
+our own interface uses now: hello, dead and area must agree (RFC 2328, 10.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from .frrconf import Statement
+from .lsdb import Neighbour, OspfInterface
+from .ospfd import OspfdConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Threat:
+    """A neighbour that would be lost, why, and what to write into pve-ospf.yaml."""
+
+    neighbour: Neighbour
+    reason: str
+    keys: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (f"neighbour {self.neighbour.router_id} on {self.neighbour.interface} would be "
+                f"lost: {self.reason}")
+
+
+def threats(neighbours: Collection[Neighbour], running: Collection[OspfInterface],
+            config: OspfdConfig, theirs: Collection[Statement]) -> tuple[Threat, ...]:
+    """The neighbours that would be lost; `theirs` is what the administrator configures."""
+    return tuple(_threats(neighbours, running, config, theirs))
+
+
+def missing(before: Collection[Neighbour], now: Collection[Neighbour]) -> tuple[Neighbour, ...]:
+    """Neighbours that are not what they were: gone, or no longer Full."""
+    seen = {(n.interface, n.router_id): n for n in now}
+    return tuple(n for n in before
+                 if not (there := seen.get((n.interface, n.router_id)))
+                 or n.full and not there.full)
+
+
+def disturbs(commands: Collection[str]) -> bool:
+    """Whether commands of frr-reload touch interfaces or the process, so that an adjacency
+    may be lost one dead interval later. Lists and route-maps cannot do that."""
+    return any(command.startswith(("interface ", "no interface ", "router ospf",
+                                   "no router ospf")) for command in commands)
+
+
+def _threats(neighbours: Collection[Neighbour], running: Collection[OspfInterface],
+             config: OspfdConfig, theirs: Collection[Statement]) -> Iterator[Threat]:
+    by_name = {i.name: i for i in running}
+    for neighbour in neighbours:
+        now, then = by_name.get(neighbour.interface), config.interface(neighbour.interface)
+        if then is None:
+            if not _kept(neighbour.interface, theirs):
+                yield Threat(neighbour, "OSPF would no longer run on that interface",
+                             (f"uplinks: [{neighbour.interface}]",))
+        elif now is not None:
+            differences = tuple(
+                (what, was, will) for what, was, will in (
+                    ("area", str(now.area), str(then.area)),
+                    ("hello-interval", f"{now.hello_interval:g}", str(then.hello)),
+                    ("dead-interval", str(now.dead_interval), str(then.dead)))
+                if was != will)
+            if differences:
+                yield Threat(neighbour, ", ".join(f"its {what} is {was}, ours would be {will}"
+                                                  for what, was, will in differences),
+                             tuple(f"{what}: {was}" for what, was, _ in differences))
+
+
+def _kept(interface: str, theirs: Collection[Statement]) -> bool:
+    return any(s.stanza == f"interface {interface}" and s.text.startswith("ip ospf area ")
+               for s in theirs)

@@ -1,0 +1,216 @@
+"""What has to change on this node for FRR to be as generated; reads everything, changes nothing.
+
+FRR's files and the running ospfd are looked at each by itself, and in both only what is ours
+is to change. Where the two differ in the administrator's part, a plain `frr-reload frr.conf`
+would undo what he did at run time; so ospfd is to be given its own running configuration with
+our part replaced.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import frrconf, frrfiles, pve, rtnetlink, switches, vtysh
+from .conflicts import conflicts, sets_work_queue
+from .errors import Refused
+from .frrconf import Statement
+from .frrfiles import Change, Layout, Memory
+from .interfaces import classify
+from .ospfd import Dialect, OspfdConfig, build, render
+
+DAEMONS = frrfiles.FRR / "daemons"
+VTYSH_CONF = frrfiles.FRR / "vtysh.conf"
+WORK_QUEUE = "zebra work-queue"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A file of switches that changes in one line, and that line from before (None: none)."""
+
+    change: Change
+    former: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that has to change, and what was found.
+
+    `running` and `target` are ospfd's configuration now and then, None while it does not
+    run; `kept` is what stays of it. `queue` is for the running zebra, `queue_back` undoes it.
+    `shared` is what the administrator's part of the files says as well as ours.
+    """
+
+    config: OspfdConfig
+    layout: Layout
+    files: tuple[Change, ...]
+    switches: tuple[Switch, ...]
+    running: str | None
+    target: str | None
+    kept: frozenset[Statement]
+    queue: tuple[str, ...]
+    queue_back: tuple[str, ...]
+    shared: frozenset[Statement]
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The files that change, in the order to write them: ospfd is switched on when its
+        configuration is there."""
+        return (*(c for c in self.files if c.old != c.new), *(s.change for s in self.switches))
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the running daemons do what they shall."""
+        return (self.running is not None and self.target is not None and not self.queue
+                and frrconf.statements(self.running) == frrconf.statements(self.target))
+
+
+def wanted() -> tuple[OspfdConfig, Layout]:
+    """What this node's OSPF has to be, and where that is to be written.
+
+    Raises Refused, ConfigError and CannotTell.
+    """
+    node = pve.node_name()
+    config = pve.read_config(node)
+    dialect = Dialect(vtysh.version())
+    interfaces = rtnetlink.interfaces()
+    return (build(config, classify(config, interfaces), dialect, interfaces),
+            frrfiles.layout(dialect))
+
+
+def look(config: OspfdConfig, layout: Layout, *, force: bool = False) -> Plan:
+    """Compares files and running daemons with what they shall be.
+
+    `force`: statements given at run time that contradict ours give way. Those in files never
+    do: Refused names them.
+    """
+    _check_owner(layout)
+    memory = frrfiles.recall()
+    texts = {path: frrfiles.read(path) or "" for path, _ in layout.files}
+    known = _known(texts, memory)
+    theirs = {path: frrconf.theirs(text, known, str(path)) for path, text in texts.items()}
+    _check_conflicts({str(path): text for path, text in theirs.items()}, config)
+    if any(map(sets_work_queue, theirs.values())):
+        config = replace(config, work_queue=None)
+    said = frozenset[Statement]().union(*map(frrconf.statements, theirs.values()))
+    running, bare = _running(config, known - said, force)
+    files = tuple(Change(path, frrfiles.read(path),
+                         frrconf.install(texts[path], frrconf.block(render(config, part)),
+                                         known, str(path)))
+                  for path, part in layout.files)
+    target = frrconf.install(bare, frrconf.block(render(config, "ospfd")), (), "")
+    return Plan(config, layout, files, _switches(layout), running,
+                None if running is None else target, frrconf.statements(bare),
+                *_queue(config, running), said & frrconf.statements(render(config)))
+
+
+def without_us(layout: Layout) -> tuple[tuple[Change, ...], str | None]:
+    """The files, and ospfd's running configuration (None while it does not run), less
+    everything that is ours. Raises CannotTell, and Refused on half a block."""
+    memory = frrfiles.recall()
+    texts = {path: frrfiles.read(path) or "" for path, _ in layout.files}
+    known = _known(texts, memory)
+    files = []
+    for path, text in texts.items():
+        theirs = frrconf.install(text, "", known, str(path))
+        gone = str(path) in memory.made and not frrconf.statements(theirs)
+        files.append(Change(path, frrfiles.read(path), None if gone else theirs))
+    said = frozenset[Statement]().union(
+        *(frrconf.statements(change.new or "") for change in files))
+    if not vtysh.running("ospfd"):
+        return tuple(files), None
+    return tuple(files), frrconf.without(vtysh.running_config("ospfd"), known - said,
+                                         keep_interfaces=True)
+
+
+def file_diff(changes: Iterable[Change]) -> list[str]:
+    """A unified diff without context: what stands around our block may be secret."""
+    lines: list[str] = []
+    for change in changes:
+        lines += difflib.unified_diff(
+            (change.old or "").splitlines(), (change.new or "").splitlines(),
+            str(change.path) if change.old is not None else "/dev/null",
+            str(change.path) if change.new is not None else "/dev/null", n=0, lineterm="")
+    return lines
+
+
+def commands(plan: Plan) -> list[str]:
+    """What the running FRR would be told; [] when it does not run or already follows."""
+    if plan.target is None or plan.agrees:
+        return []
+    with frrfiles.scratch(plan.target) as path:
+        return [*plan.queue, *vtysh.reload_diff(path)]
+
+
+def _check_owner(layout: Layout) -> None:
+    if layout.kind == "quagga":
+        raise Refused("this node runs Quagga, which cannot be reloaded",
+                      "Install what `pve-ospf generate` prints by hand, and restart it.")
+    owners = list(pve.sdn_routing())
+    if (frrfiles.FRR / "frr.conf.local").exists():
+        owners.append(f"{frrfiles.FRR}/frr.conf.local exists")
+    if owners:
+        raise Refused("Proxmox SDN writes FRR's configuration on this node and would undo ours: "
+                      + "; ".join(owners),
+                      "Without controllers, fabrics and frr.conf.local SDN leaves FRR alone; "
+                      "beside them pve-ospf cannot announce guests yet.")
+
+
+def _known(texts: dict[Path, str], memory: Memory) -> frozenset[Statement]:
+    """Every statement that is there because we installed it."""
+    blocks = [frrconf.installed(text, str(path)) for path, text in texts.items()]
+    for noted in memory.blocks.values():
+        blocks += noted
+    installed = frozenset[Statement]().union(*map(frrconf.statements, blocks))
+    return installed - {Statement(stanza, text) for stanza, text in memory.shared}
+
+
+def _check_conflicts(texts: dict[str, str], config: OspfdConfig) -> None:
+    found = [f"  {source}:{c.number}: {c.text}\n    {c.reason}"
+             for source, text in texts.items() for c in conflicts(text, config)]
+    if found:
+        raise Refused(
+            f"FRR's configuration contradicts ours in {len(found)} line{'s'[:len(found) - 1]}",
+            "\n".join([*found, "Remove or change what is there, then: systemctl reload frr"]))
+
+
+def _running(config: OspfdConfig, ours: Collection[Statement],
+             force: bool) -> tuple[str | None, str]:
+    """ospfd's configuration now, and the same without ours and without what gives way."""
+    if not vtysh.running("ospfd"):
+        return None, ""
+    running = vtysh.running_config("ospfd")
+    bare = frrconf.without(running, ours, keep_interfaces=True)
+    if not force:
+        _check_conflicts({"running configuration": bare}, config)
+    odd = {conflict.text for conflict in conflicts(bare, config)}
+    giving_way = {s for s in frrconf.statements(bare) if s.text in odd}
+    return running, frrconf.without(bare, giving_way, keep_interfaces=True)
+
+
+def _queue(config: OspfdConfig, running: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What zebra has to be told, and what undoes it. Its part is never reloaded: zebra shows
+    ospfd's prefix-lists as its own, and frr-reload would remove them."""
+    ours = frrconf.statements(render(config, "zebra"))
+    if running is None or not ours or not vtysh.running("zebra"):
+        return (), ()
+    there = frrconf.statements(vtysh.running_config("zebra"))
+    if ours <= there:
+        return (), ()
+    before = [s.text for s in there if s.text.startswith(WORK_QUEUE)]
+    return tuple(s.text for s in ours), tuple(before or [f"no {WORK_QUEUE}"])
+
+
+def _switches(layout: Layout) -> tuple[Switch, ...]:
+    found = []
+    if not frrfiles.ospfd_enabled():
+        old = frrfiles.read(DAEMONS)
+        new, former = switches.enable(old or "", "ospfd")
+        found.append(Switch(Change(DAEMONS, old, new, private=False), former))
+    conf = frrfiles.read(VTYSH_CONF)
+    if layout.kind == "split" and not switches.is_split(conf or ""):
+        new, former = switches.split(conf or "")
+        found.append(Switch(Change(VTYSH_CONF, conf, new, private=False), former))
+    return tuple(found)
