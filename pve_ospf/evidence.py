@@ -55,10 +55,11 @@ class Guests:
 
 @dataclass(frozen=True, slots=True)
 class Daemons:
-    """Which of NEEDED_DAEMONS start with FRR, and which run."""
+    """Which of NEEDED_DAEMONS start with FRR, which run, and whether FRR starts at boot."""
 
     enabled: frozenset[str]
     running: frozenset[str]
+    at_boot: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from .model import Finding, Interface
 
 
 def daemon_findings(daemons: Daemons) -> Iterator[Finding]:
+    if not daemons.at_boot:
+        yield Finding("frr-disabled", "FRR", "does not start at boot", "pve-ospf apply")
     for name in NEEDED_DAEMONS:
         if name not in daemons.enabled:
             runs = ("will not run after the next start of FRR" if name in daemons.running

@@ -7,7 +7,6 @@ vtysh.py alone, the guests through pve.py, the kernel through rtnetlink.py.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from . import apply, lsdb, pve, report, rtnetlink, snippet, vtysh
+from . import frrfiles, frrplan, lsdb, pve, report, rtnetlink, snippet, vtysh
 from .check import compare, passing
 from .errors import CannotTell, Refused
 from .evidence import NEEDED_DAEMONS, Daemons, Guests, Readings, Report, Unread
@@ -29,9 +28,6 @@ PATIENCE = 2.0
 """Seconds a difference has to last before it counts. An announcement being made is in the
 kernel, in zebra and in the LSA within 0.1 s of each other (facts), a hook's sync takes less."""
 _PAUSE = 0.2
-
-DAEMONS = Path("/etc/frr/daemons")
-DEFAULTS = Path("/etc/default/frr")
 
 _T = TypeVar("_T")
 
@@ -140,9 +136,16 @@ def _unplugged(roles: Roles) -> frozenset[str]:
 
 def _differences() -> tuple[str | Unread, Iterable[Finding]]:
     try:
-        return _part("FRR's configuration", apply.differences), ()
+        return _part("FRR's configuration", _what_apply_would_do), ()
     except Refused as error:
         return "", [Finding("cannot-apply", "FRR's configuration", error.message, error.hint)]
+
+
+def _what_apply_would_do() -> str:
+    """The files' diff, and what a running ospfd would be told; a stopped one is a finding of
+    its own."""
+    plan = frrplan.look(*frrplan.wanted(), force=True)
+    return "\n".join([*frrplan.file_diff(plan.changes), *frrplan.commands(plan)])
 
 
 def _hookscript() -> Iterable[Finding]:
@@ -153,17 +156,10 @@ def _hookscript() -> Iterable[Finding]:
 
 
 def _daemons() -> Daemons:
-    """Which start with FRR: zebra always does, the others by either of two files
-    (frrcommon.sh joins them)."""
-    enabled = {"zebra", *_switched_on(_text(DAEMONS)), *_switched_on(_text(DEFAULTS))}
-    return Daemons(enabled=frozenset(enabled.intersection(NEEDED_DAEMONS)),
+    """zebra always starts when FRR does."""
+    enabled = {"zebra", "ospfd"} if frrfiles.ospfd_enabled() else {"zebra"}
+    return Daemons(enabled=frozenset(enabled), at_boot=vtysh.starts_at_boot(),
                    running=frozenset(filter(vtysh.running, NEEDED_DAEMONS)))
-
-
-def _switched_on(text: str) -> Iterable[str]:
-    """The file is shell: of several assignments the last one counts."""
-    values = dict(re.findall(r"^\s*(\w+)=[\"']?([^\s\"']*)", text, re.MULTILINE))
-    return (name for name, value in values.items() if value not in ("", "no", "0"))
 
 
 def _text(path: Path) -> str:

@@ -154,8 +154,10 @@ def _item(sign: str, text: str, fix: str, paint: _Paint, colour: str) -> Iterato
     first, *rest = _wrapped(f"{sign} ", text)
     yield paint(sign, colour) + first[1:]
     yield from rest
-    if fix:
-        yield from _wrapped("  -> ", fix)
+    # A way out may have several lines, indented: configuration or commands to paste.
+    for number, line in enumerate(fix.split("\n") if fix else ()):
+        indent = " " * (len(line) - len(line.lstrip()))
+        yield from _wrapped(("     " if number else "  -> ") + indent, line.strip())
 
 
 def _wrapped(lead: str, text: str) -> list[str]:

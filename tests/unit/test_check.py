@@ -364,6 +364,8 @@ def test_without_router_ospf_there_is_one_finding_not_one_a_guest() -> None:
 
 @pytest.mark.parametrize(("daemons", "expected"), [
     (Daemons(frozenset({"zebra"}), frozenset(NEEDED_DAEMONS)), ("daemon-disabled", "ospfd")),
+    (Daemons(frozenset(NEEDED_DAEMONS), frozenset(NEEDED_DAEMONS), at_boot=False),
+     ("frr-disabled", "FRR")),
     (Daemons(frozenset({"zebra"}), frozenset({"zebra"})), ("daemon-disabled", "ospfd")),
     (Daemons(frozenset(NEEDED_DAEMONS), frozenset({"ospfd"})), ("daemon-stopped", "zebra")),
 ])

@@ -79,6 +79,13 @@ def test_what_is_to_be_pasted_stays_in_one_piece() -> None:
     assert command in text(report)
 
 
+def test_a_way_out_of_several_lines_keeps_them() -> None:
+    fix = "Write into pve-ospf.yaml:\n  allow:\n    - 198.51.100.0/24\nThen: pve-ospf apply"
+    report = replace(compare(healthy()), findings=(Finding("c", "s", "m", fix),))
+    assert "\n  -> Write into pve-ospf.yaml:\n       allow:\n         - 198.51.100.0/24\n" \
+           "     Then: pve-ospf apply\n" in text(report)
+
+
 def test_nothing_a_user_wrote_moves_the_cursor() -> None:
     row = replace(compare(healthy()).rows[0], name="\x1b[2Jevil\n")
     finding = Finding("c", "guest 1", "\x1b]0;title\x07 and\nmore", "\x1b[1m")
