@@ -87,7 +87,7 @@ CASES = (
          (LOOPBACK, UPLINK, NIC, GUESTS)),
     Case("names-of-15-characters", ALLOW,
          (LOOPBACK, interface("enx0123456789ab", "", "192.0.2.11/24"),
-          interface("vmbr-guests.100", "bridge"), interface("a:tunnel_of-15c", "vxlan"))),
+          interface("vmbr-guests.100", "bridge"), interface("a.tunnel_of-15c", "vxlan"))),
 )
 
 
