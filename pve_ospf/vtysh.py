@@ -204,6 +204,10 @@ def start_at_boot(wanted: bool) -> None:
 def _service(verb: str) -> None:
     command = (["systemctl", verb, "frr"] if SYSTEMD.exists()
                else [str(DAEMONS / "frrinit.sh"), verb])
+    if SYSTEMD.exists():
+        # frr.service may start three times in three minutes; one restart more stops FRR and
+        # leaves it stopped. Resetting a unit resets that count, too.
+        run(["systemctl", "reset-failed", "frr"], 20)
     result = run(command, 120)
     if result.code:
         raise Refused(f"{' '.join(command)} failed: {_first_line(result)}",
