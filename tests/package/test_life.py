@@ -1,0 +1,209 @@
+"""From the first `apply` to the purge, under systemd, with a router watching."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.lab.machine import Machine
+from tests.lab.poll import poll
+from tests.lab.process import kill_group
+from tests.package.conftest import ALLOW
+from tests.package.system import ProxmoxSystem, SystemLab
+
+ADDRESS = "198.51.100.7"
+PREFIX = f"{ADDRESS}/32"
+SELF = "show ip ospf database external self-originate json"
+
+# What an administrator has written before the package came; nothing of it may change.
+OWN_LINES = """\
+ip prefix-list MINE seq 5 permit 192.0.2.0/24
+!
+interface vmbr0
+ description an administrator's uplink
+!
+"""
+
+
+@pytest.fixture
+def node(network: SystemLab) -> ProxmoxSystem:
+    """pve1, with an administrator's own lines in FRR's files."""
+    node = network.machines["pve1"]
+    assert isinstance(node, ProxmoxSystem)
+    node.sh(
+        f"cat >>/etc/frr/frr.conf <<'EOT'\n{OWN_LINES}EOT\n"
+        "sed -i s/^bgpd=no/bgpd=yes/ /etc/frr/daemons; systemctl restart frr"
+    )
+    return node
+
+
+@pytest.fixture
+def announced(node: ProxmoxSystem, network: SystemLab) -> ProxmoxSystem:
+    """The same with the package configured and guest 101 announced."""
+    node.write("/etc/pve/pve-ospf.yaml", ALLOW)
+    node.run(["pve-ospf", "apply"], timeout=120)
+    node.create(101, PREFIX)
+    node.run(["pve-ospf", "attach", 101])
+    node.pct("start", 101)
+    poll(lambda: known(network), 30, "r1 knows the guest's address")
+    return node
+
+
+def known(network: SystemLab) -> bool:
+    return bool(network.router("r1").routes("exact", PREFIX))
+
+
+def own_lsa(node: ProxmoxSystem) -> bool:
+    """Whether an external LSA of the node's own for the guest lives."""
+    said = node.vtysh(SELF)
+    return ADDRESS in said and '"lsaAge":3600' not in said.replace(" ", "")
+
+
+def frr_files(node: ProxmoxSystem) -> str:
+    """Names, owners, modes and contents of everything in /etc/frr."""
+    return node.sh("cd /etc/frr; find . | sort | xargs stat -c '%A %U:%G %n'; md5sum $(find . -type f | sort)")
+
+
+def pids(node: ProxmoxSystem) -> str:
+    return node.sh("pidof watchfrr zebra ospfd | tr ' ' '\\n' | sort -n")
+
+
+@dataclass
+class Watched:
+    """What was seen during a while; complete when the while is over."""
+
+    lines: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def watching(*machines: Machine) -> Iterator[Watched]:
+    """`ip monitor route` on each machine: every change of a route, not only what a poll would see."""
+    watched = Watched()
+    monitors: list[tuple[Machine, subprocess.Popen[str]]] = []
+    for machine in machines:
+        monitor = machine.popen(["sh", "-c", "exec ip -o monitor route neigh >/tmp/monitor"])
+        poll(lambda machine=machine: machine.exists("/tmp/monitor"), 5, "the monitor runs")  # type: ignore[misc]
+        monitors.append((machine, monitor))
+    # A monitor is shown to see, by a route that comes and goes before anything else does.
+    for machine in machines:
+        machine.ip("route add 192.0.2.99 dev lo", "route del 192.0.2.99 dev lo")
+        seen = lambda machine=machine: "Deleted 192.0.2.99" in machine.read("/tmp/monitor")  # noqa: E731
+        poll(seen, 5, "the monitor sees")
+    try:
+        yield watched
+    finally:
+        for machine, monitor in monitors:
+            watched.lines[machine.name] = machine.read("/tmp/monitor")
+            kill_group(monitor)
+
+
+def test_configured_and_announced(announced: ProxmoxSystem, network: SystemLab) -> None:
+    assert own_lsa(announced)
+    assert network.router("r1").ping(ADDRESS)
+    assert announced.run(["pve-ospf", "check"], check=False).returncode == 0
+    assert announced.run(["systemctl", "is-active", "frr"]).ok
+    assert "description an administrator's uplink" in announced.vtysh("show running-config")
+
+
+def test_after_a_reboot_the_guest_is_announced(announced: ProxmoxSystem, network: SystemLab) -> None:
+    announced.sh("echo 'onboot: 1' >>/etc/pve/lxc/101.conf")
+    announced.poweroff()
+    announced.sh("ip link del vmbr1 && ip link add vmbr1 type bridge && ip link set vmbr1 up")
+    poll(lambda: not known(network), 30, "r1 has lost it")
+    announced.boot()
+    assert announced.run(["systemctl", "is-active", "pve-ospf"]).ok
+    assert announced.running(101)
+    poll(lambda: known(network), 30, "r1 knows it again")
+    order = [when(announced, unit) for unit in ("pve-cluster", "pve-ospf", "pve-guests")]
+    assert order == sorted(order), "sync comes after /etc/pve and before the guests"
+
+
+def when(node: ProxmoxSystem, unit: str) -> int:
+    """Microseconds after the boot at which a unit became active."""
+    said = node.sh(f"systemctl show --value -p ActiveEnterTimestampMonotonic {unit}")
+    return int(said)
+
+
+def test_an_upgrade_withdraws_nothing(
+    announced: ProxmoxSystem, network: SystemLab, newer: Path
+) -> None:
+    router = network.router("r1")
+    package = announced.copy_in(newer)
+    # Guests that start meanwhile: a hook at every moment of the upgrade, each of which may not fail.
+    hooks = announced.popen(
+        ["sh", "-c", "while :; do /var/lib/vz/snippets/pve-ospf 102 pre-start || echo FAILED; done"]
+    )
+    before = pids(announced)
+    with watching(announced, router) as watched:
+        upgrade = announced.popen(
+            ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", package]
+        )
+        looks = 0
+        while upgrade.poll() is None:
+            assert own_lsa(announced), "the node's own LSA"
+            looks += 1
+        said = upgrade.communicate()[0]
+        assert upgrade.returncode == 0, said
+    kill_group(hooks)
+    assert looks > 3
+    assert announced.run(["pve-ospf", "--version"]).stdout.split()[-1] == "999"
+    assert "FAILED" not in hooks.communicate()[0]
+    for name, seen in watched.lines.items():
+        gone = [line for line in seen.splitlines() if "Deleted" in line and ADDRESS in line]
+        assert not gone, f"{name}: {gone}"
+    assert pids(announced) == before, "FRR was not restarted"
+    assert own_lsa(announced)
+    assert announced.run(["pve-ospf", "check"], check=False).returncode == 0
+
+
+def test_the_service_stopped_or_restarted_withdraws_nothing(
+    announced: ProxmoxSystem, network: SystemLab
+) -> None:
+    with watching(announced, network.router("r1")) as watched:
+        announced.sh("systemctl restart pve-ospf; systemctl stop pve-ospf; systemctl start pve-ospf")
+    assert not re.search(f"Deleted.*{ADDRESS}", "".join(watched.lines.values()))
+
+
+def test_removed_and_purged_nothing_of_it_is_left(
+    node: ProxmoxSystem, network: SystemLab, request: pytest.FixtureRequest
+) -> None:
+    files, running = frr_files(node), node.vtysh("show running-config")
+    forwarding = node.sh("cat /proc/sys/net/ipv4/conf/*/forwarding")
+    announced: ProxmoxSystem = request.getfixturevalue("announced")
+    assert frr_files(node) != files, "the control: apply did change them"
+    announced.pct("set", 101, "--delete", "hookscript")
+
+    said = announced.apt("purge", "pve-ospf").output
+    assert "Traceback" not in said and "not everything" not in said, said
+    assert "/etc/pve/pve-ospf.yaml stays" in said
+    assert announced.exists("/etc/pve/pve-ospf.yaml")
+    assert frr_files(node) == files
+    poll(lambda: node.vtysh("show running-config") == running, 15, "FRR runs what it ran before")
+    assert not node.sh("pidof ospfd", check=False)
+    for what in ("route show proto 205", "route show 169.254.1.1", "addr show to 169.254.1.1"):
+        assert not node.sh(f"ip {what}"), what
+    for what in ("neigh show", "neigh show nud permanent", "neigh show proxy"):
+        assert ADDRESS not in node.sh(f"ip {what}"), what
+        assert "205" not in node.sh(f"ip -d {what} | grep proto", check=False), what
+    assert node.sh("cat /proc/sys/net/ipv4/conf/vmbr1/proxy_arp") == "0"
+    left = "/var/lib/pve-ospf /run/pve-ospf /etc/pve-ospf /var/lib/vz/snippets/pve-ospf"
+    left += " /usr/lib/python3/dist-packages/pve_ospf /etc/iproute2/rt_protos.d/pve-ospf.conf"
+    assert [path for path in left.split() if node.exists(path)] == []
+    assert forwarding.count("0") or forwarding  # what forwarding was is the administrator's
+    poll(lambda: not known(network), 30, "r1 has lost it")
+    assert node.running(101), "the guest itself is left alone"
+
+
+def test_removed_and_installed_again(announced: ProxmoxSystem, network: SystemLab) -> None:
+    announced.apt("remove", "pve-ospf")
+    poll(lambda: not known(network), 30, "r1 has lost it")
+    announced.apt("install", "/root/" + announced.sh("cd /root; ls pve-ospf_*.deb"))
+    announced.run(["pve-ospf", "apply"], timeout=120)
+    poll(lambda: known(network), 30, "r1 knows it again")
+    assert announced.run(["pve-ospf", "check"], check=False).returncode == 0
