@@ -91,7 +91,8 @@ def look(config: OspfdConfig, layout: Layout, *, force: bool = False) -> Plan:
     texts = {path: frrfiles.read(path) or "" for path, _ in layout.files}
     known = _known(texts, memory)
     theirs = {path: frrconf.theirs(text, known, str(path)) for path, text in texts.items()}
-    _check_conflicts({str(path): text for path, text in theirs.items()}, config)
+    _check_conflicts({str(path): text for path, text in theirs.items()}, config,
+                     "Remove or change what is there, then: systemctl reload frr")
     if any(map(sets_work_queue, theirs.values())):
         config = replace(config, work_queue=None)
     said = frozenset[Statement]().union(*map(frrconf.statements, theirs.values()))
@@ -167,13 +168,13 @@ def _known(texts: dict[Path, str], memory: Memory) -> frozenset[Statement]:
     return installed - {Statement(stanza, text) for stanza, text in memory.shared}
 
 
-def _check_conflicts(texts: dict[str, str], config: OspfdConfig) -> None:
+def _check_conflicts(texts: dict[str, str], config: OspfdConfig, way_out: str) -> None:
     found = [f"  {source}:{c.number}: {c.text}\n    {c.reason}"
              for source, text in texts.items() for c in conflicts(text, config)]
     if found:
         raise Refused(
             f"FRR's configuration contradicts ours in {len(found)} line{'s'[:len(found) - 1]}",
-            "\n".join([*found, "Remove or change what is there, then: systemctl reload frr"]))
+            "\n".join([*found, way_out]))
 
 
 def _running(config: OspfdConfig, ours: Collection[Statement],
@@ -184,7 +185,9 @@ def _running(config: OspfdConfig, ours: Collection[Statement],
     running = vtysh.running_config("ospfd")
     bare = frrconf.without(running, ours, keep_interfaces=True)
     if not force:
-        _check_conflicts({"running configuration": bare}, config)
+        _check_conflicts({"running configuration": bare}, config,
+                         "It was given by hand and stands in no file. To take it back: "
+                         "pve-ospf apply --force")
     odd = {conflict.text for conflict in conflicts(bare, config)}
     giving_way = {s for s in frrconf.statements(bare) if s.text in odd}
     return running, frrconf.without(bare, giving_way, keep_interfaces=True)

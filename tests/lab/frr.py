@@ -92,7 +92,12 @@ class FrrMachine(Machine):
 class Router(FrrMachine):
     """A router outside of the cluster; forwards, and runs FRR with the configuration given."""
 
-    sysctls = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
+    sysctls = {
+        "net.ipv4.ip_forward": "1",
+        "net.ipv4.conf.all.rp_filter": "0",
+        # A traceroute soon after another would show "*" for a router that is there.
+        "net.ipv4.icmp_ratelimit": "0",
+    }
     configuration = ""
     _costs: Mapping[str, int] = {}
 

@@ -18,6 +18,7 @@ def demo(
     suite: str = "bookworm",
     suites: Mapping[str, str] | None = None,
     ring: str = "tunnel",
+    hurry: bool = False,
 ) -> Lab:
     """Two nodes in two IP networks, a client elsewhere, and a tunnel between the nodes.
 
@@ -29,9 +30,9 @@ def demo(
     tunnel, were it let in.
 
     `suites` names machines that run another suite than `suite`; `ring` is where corosync
-    runs: "tunnel" or "uplink". Not raised yet.
+    runs: "tunnel" or "uplink"; `hurry` is Lab's. Not raised yet.
     """
-    lab = Lab(deb=deb, suite=suite)
+    lab = Lab(deb=deb, suite=suite, hurry=hurry)
     suites = suites or {}
     net1, net2, net13, net23, net9 = map(lab.add_lan, ("net1", "net2", "net13", "net23", "net9"))
 
@@ -75,8 +76,10 @@ def let_ospf_into_tunnel(node: Node) -> None:
     """Take the protection away, as a control: OSPF speaks on the tunnel, and prefers it.
 
     Point-to-point, because FRR 8.4 leaves a broadcast interface that was passive in state
-    Waiting for good.
+    Waiting for good. And forwarding on, as on a node whose administrator set ip_forward: what
+    pve-ospf sets on uplinks and guest bridges alone would let nothing through.
     """
+    node.sh(f"sysctl -q net.ipv4.conf.{TUNNEL}.forwarding=1")
     node.vtysh(
         "configure terminal", f"interface {TUNNEL}", "no ip ospf passive",
         "ip ospf network point-to-point", "ip ospf area 0", "ip ospf hello-interval 1",
@@ -97,13 +100,14 @@ def one_lan(
     deb: Path | None = None,
     suite: str = "bookworm",
     router_suite: str | None = None,
+    hurry: bool = False,
 ) -> Lab:
     """One node, pve1 (10.0.1.11), and `routers` routers r1… (10.0.1.1…) on one LAN.
 
     With four of them some are DROther, which are 2-Way with each other for good. A
-    client (10.9.0.2) is behind r1. Not raised yet.
+    client (10.9.0.2) is behind r1; `hurry` is Lab's. Not raised yet.
     """
-    lab = Lab(deb=deb, suite=suite)
+    lab = Lab(deb=deb, suite=suite, hurry=hurry)
     net1, net9 = lab.add_lan("net1"), lab.add_lan("net9")
     for number in range(1, routers + 1):
         router = lab.add_router(f"r{number}", router_suite)

@@ -135,12 +135,14 @@ def test_the_tunnel_carries_no_user_traffic_and_would_without_protection(
     for node in nodes:
         topology.let_ospf_into_tunnel(node)
     try:
-        poll(lambda: known_to(r3, "203.0.113.9") == HERE, 30, "the control: into the tunnel")
+        poll(lambda: known_to(r3, "203.0.113.9") == HERE
+             and topology.TUNNEL in two.sh("ip route get 10.9.0.2"), 30,
+             "the control: into the tunnel, both ways")
         before = two.counters(topology.TUNNEL)
         got = lab.client.get("203.0.113.9")
         crossed = two.counters(topology.TUNNEL) - before
         assert crossed.rx_bytes + crossed.tx_bytes > got.bytes / 2
     finally:
         for node in nodes:
-            node.run(["pve-ospf", "apply"], timeout=120)
+            node.run(["pve-ospf", "apply", "--force"], timeout=120)
     poll(lambda: known_to(r3, "203.0.113.9") == THERE, 30, "apply puts it right")
