@@ -70,7 +70,7 @@ def read() -> Readings:
     guests, state = _guests_and_kernel()
     roles = classify(config, state.interfaces)
     zebra, ospf, lsas, neighbours = _frr()
-    differences, refusal = _differences()
+    differences, refusal = _differences(ospf)
     return Readings(
         node=node, config=config, roles=roles, state=state, guests=guests, zebra=zebra,
         lsas=lsas, neighbours=neighbours, ospf=ospf, daemons=_part("FRR's daemons", _daemons),
@@ -134,7 +134,9 @@ def _unplugged(roles: Roles) -> frozenset[str]:
                      if _text(Path(f"/sys/class/net/{u.name}/operstate")).strip() == "down")
 
 
-def _differences() -> tuple[str | Unread, Iterable[Finding]]:
+def _differences(ospf: object) -> tuple[str | Unread, Iterable[Finding]]:
+    if isinstance(ospf, Unread) and vtysh.running("ospfd"):
+        return ospf, ()  # it hangs: no need to wait for it once more
     try:
         return _part("FRR's configuration", _what_apply_would_do), ()
     except Refused as error:

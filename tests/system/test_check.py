@@ -144,10 +144,12 @@ def test_routes_without_lsa(lan: Lab) -> None:
     try:
         code, report = check(node)
         assert (code, addresses(report, "missing")) == (1, [WEB, DB])
-        assert {f["code"] for f in report["findings"]} == {"missing-lsa"}
+        assert {f["code"] for f in report["findings"]} == {"missing-lsa", "configuration-differs"}
+        assert {f["fix"].partition(";")[0] for f in report["findings"]
+                if f["code"] == "missing-lsa"} == {"pve-ospf apply"}
         assert addresses(report, "on_link") == [ONLINK]
     finally:
-        node.vtysh("configure terminal", "router ospf", "redistribute kernel route-map pve-ospf")
+        node.run(["pve-ospf", "apply"], timeout=120)
     poll(lambda: findings(node) == [], 30, "well again")
 
 
