@@ -39,7 +39,9 @@ def deb() -> Path:
 @pytest.fixture(autouse=True)
 def _lab_watch(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test during which an adjacency was lost that nobody took: the machine's fault."""
-    before = {lab: (adjacency.disturbance(lab), frozenset(adjacency.losses(lab))) for lab in labs.live}
+    before = {
+        lab: (adjacency.disturbance(lab), frozenset(adjacency.losses(lab))) for lab in labs.live
+    }
     request.node.stash[_SIZES] = {lab: _sizes(lab) for lab in labs.live}
     yield
     expected = request.node.get_closest_marker("loses_adjacency")

@@ -9,15 +9,13 @@ from tests.lab.poll import poll
 
 
 def converge(routers: Sequence[Router], deadline: float = 60) -> None:
-    """Wait until every router knows every subnet and has every neighbour; then normal timers.
+    """Wait until every router knows every subnet and has every neighbour.
 
     `deadline` is in seconds, for each step. Raises NotInTime.
     """
     subnets = {net for router in routers for net in router.ospf_networks.values()}
     for router in routers:
         _wait_for(router, subnets, _neighbours(router, routers), deadline)
-    for router in routers:
-        router.settle()
 
 
 def _wait_for(router: Router, subnets: set[str], count: int, deadline: float) -> None:

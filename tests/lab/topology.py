@@ -63,10 +63,15 @@ def demo(
     pve2.plug("eth0", net2)
     set_up_node(pve1, "10.0.1.11/24", router="10.0.1.1")
     set_up_node(pve2, "10.0.2.12/24", router="10.0.2.1")
-    # The tunnel's far end by a route of its own: were OSPF let into the tunnel, the way
-    # to the far end could otherwise lead through the tunnel itself.
+    # The tunnel's ends by routes of their own, on the routers too: were OSPF let into the
+    # tunnel, the way to its far end would lead through the tunnel itself, and the tunnel
+    # (and with it every route) would come and go every few seconds.
     pve1.route("10.0.2.12", via="10.0.1.1")
+    r1.route("10.0.2.12", via="10.0.13.3")
+    r3.route("10.0.2.12", via="10.0.23.2")
     pve2.route("10.0.1.11", via="10.0.2.1")
+    r2.route("10.0.1.11", via="10.0.23.3")
+    r3.route("10.0.1.11", via="10.0.13.1")
     pve1.vxlan(TUNNEL, 100, "10.0.1.11", "10.0.2.12", "10.255.0.1/24")
     pve2.vxlan(TUNNEL, 100, "10.0.2.12", "10.0.1.11", "10.255.0.2/24")
     return lab

@@ -44,17 +44,16 @@ draw the other node's own traffic to itself."""
 @pytest.fixture(scope="module")
 def bare() -> Iterator[Lab]:
     """The demo topology without the package, OSPF on the nodes by hand."""
-    with topology.demo() as lab:
+    with topology.demo(hurry=True) as lab:
         for node in lab.nodes:
             node.write_frr(OSPF)
             node.frr_restart()
             node.sh("sysctl -qw net.ipv4.ip_forward=1; ip addr add 169.254.1.1/32 dev vmbr1")
-        # What a node announces first is known elsewhere only after up to 20 s of FRR's
-        # default timers (MinLSInterval for the E bit of its router LSA, a retransmission).
         lab.node("pve1").ip("route add blackhole 203.0.113.1")
         lab.node("pve2").ip("route add blackhole 203.0.113.2")
         first = {"203.0.113.1", "203.0.113.2"}
         poll(lambda: lab.router("r3").knows(first), 40, "r3 knows what the nodes announce")
+        lab.settle()
         yield lab
 
 
@@ -341,9 +340,7 @@ def test_the_firewalls_own_bridge_a_vlan_and_a_link_that_is_down(node: Node) -> 
     node.pct("set", 101, "--net0", f"{net % 0},ip={ADDRESS}/32,gw=169.254.1.1,firewall=1")
     node.pct("set", 101, "--net1", f"{net % 1},tag=7", "--net2", f"{net % 2},link_down=1")
     node.pct("start", 101)
-    masters = {
-        link["ifname"]: link.get("master") for link in node.json("ip", "-j", "link", "show")
-    }
+    masters = {link["ifname"]: link.get("master") for link in node.json("ip", "-j", "link", "show")}
     assert masters["veth101i0"] == "fwbr101i0"
     assert masters["fwln101i0"] == "fwbr101i0"
     assert masters["fwpr101p0"] == "vmbr1"
