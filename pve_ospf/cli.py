@@ -102,7 +102,8 @@ def _say(line: str) -> None:
 def _apply(options: argparse.Namespace) -> int:
     from .apply import apply  # noqa: PLC0415
     apply(dry_run=options.dry_run, force=options.force, out=_say)
-    return 0
+    # Forwarding and the guests' gateway belong to a node that is set up, guests or not.
+    return 0 if options.dry_run else _sync(options)
 
 
 def _generate(_options: argparse.Namespace) -> int:
