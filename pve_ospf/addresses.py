@@ -182,7 +182,9 @@ def _refused_rows(readings: Readings) -> Iterator[Row]:
 
 
 def _stray_row(address: IPv4Address, verdict: Verdict, readings: Readings, where: Places) -> Row:
-    route, zebra = where.ours.get(address), where.zebra.get(address)
+    """Here any kernel route counts, not ours alone: it is what the LSA is for."""
+    route = where.ours.get(address) or where.kernel.get(IPv4Network(address))
+    zebra = where.zebra.get(address)
     device = route.device if route else zebra.interface if zebra else ""
     return Row(address, 0, "", device, _mark(route is not None),
                _mark(zebra is not None, readings.zebra),

@@ -181,6 +181,7 @@ def test_an_lsa_for_a_route_of_the_administrator_names_the_route() -> None:
                              lsas=(lsa(WEB), lsa(DB), lsa(stray))))
     assert codes(report) == [("extra-lsa", str(stray))]
     assert "route 198.51.100.66/32 dev vmbr1 that is not ours" in report.findings[0].message
+    assert marks(report, stray) == ("yes", "yes", "yes", "extra")
 
 
 def test_a_kernel_route_without_guest() -> None:
