@@ -129,7 +129,7 @@ def write_lxc_config(vmid: int, config: GuestConfig) -> None:
         "lxc.console.path = none",
         "lxc.monitor.unshare = 1",
         "lxc.mount.auto = proc:mixed sys:mixed",
-        # busybox's init: USR2 is "power off", TERM would be "reboot".
+        # What the guests' init takes for "power off".
         "lxc.signal.halt = SIGUSR2",
         "lxc.hook.post-stop = /usr/share/lxc/hooks/lxc-pve-poststop-hook",
     ]
