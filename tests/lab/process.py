@@ -103,7 +103,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
     return False
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     """Kill a program that leads its own session, and all of its process group."""
     with contextlib.suppress(ProcessLookupError):  # it ended just now
         os.killpg(process.pid, signal.SIGKILL)

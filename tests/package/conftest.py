@@ -86,11 +86,10 @@ def pve(installed: Installed) -> Iterator[ProxmoxSystem]:
         yield system
 
 
-@pytest.fixture
-def network(installed: Installed) -> Iterator[SystemLab]:
-    """r1, an OSPF router, and pve1, a Proxmox node with the package, on one LAN.
+def compose(installed: Installed) -> SystemLab:
+    """r1, an OSPF router, and pve1, a Proxmox node with the package, on one LAN. Not raised yet.
 
-    Nothing is configured on the node yet but its network.
+    Nothing is configured on the node but its network.
     """
     lab = SystemLab()
     lan = lab.add_lan("net1")
@@ -102,8 +101,7 @@ def network(installed: Installed) -> Iterator[SystemLab]:
     node.bridge("vmbr0", "10.0.1.11/24", ports=["eth0"])
     node.route("default", via="10.0.1.1")
     node.bridge("vmbr1")
-    with lab:
-        yield lab
+    return lab
 
 
 @pytest.fixture(scope="session")

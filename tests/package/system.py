@@ -52,7 +52,7 @@ ExecStart=/bin/mount --bind /var/lib/pve-cluster /etc/pve
 [Install]
 WantedBy=multi-user.target
 """
-# Proxmox's pve-guests starts what has `onboot: 1`; here a guest is all there is to start.
+# Starts what has `onboot: 1`, and stops every guest before the rest goes down.
 PVE_GUESTS = """\
 [Unit]
 Description=PVE guests (stand-in)
@@ -62,6 +62,7 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/sh -c 'grep -ls "^onboot: 1" /etc/pve/lxc/*.conf | xargs -rn1 basename -s .conf \
  | xargs -rn1 pct start'
+ExecStop=/bin/sh -c 'pct list | grep -w running | cut -d " " -f 1 | xargs -rn1 pct stop'
 [Install]
 WantedBy=multi-user.target
 """
@@ -145,11 +146,12 @@ class System(FrrMachine):
     def apt(self, *words: Word, check: bool = True) -> Result:
         """apt-get, as an administrator has it, but that it asks nothing and has no network."""
         ask_nothing = ["env", "DEBIAN_FRONTEND=noninteractive"]
-        return self.run([*ask_nothing, "apt-get", "-y", "-oDpkg::Use-Pty=0", *words], check=check, timeout=300)
+        command = ["apt-get", "-y", "-oDpkg::Use-Pty=0", *words]
+        return self.run([*ask_nothing, *command], check=check, timeout=300)
 
     def install(self, deb: Path) -> Result:
         """`apt-get install ./FILE`: apt resolves the dependencies, from what the tree has."""
-        return self.apt("install", self.copy_in(deb))
+        return self.apt("install", "--allow-downgrades", self.copy_in(deb))
 
 
 class ProxmoxSystem(System, Node):

@@ -1,6 +1,8 @@
-"""The hookscript stays callable whatever happens to the package: without it a guest does not start."""
+"""The hookscript stays callable whatever happens to the package: a guest needs it to start."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +15,9 @@ VOLUME = "local:snippets/pve-ospf"
 STAYS = f"pve-ospf: a script that does nothing stays as {LINK}: "
 
 # What one release has shown of a shell script need not be shown of the other.
+ONE = SUITES[-1]
 anywhere = pytest.mark.parametrize(
-    "installed", [pytest.param(SUITES[-1], marks=pytest.mark.xdist_group(SUITES[-1]))], indirect=True
+    "installed", [pytest.param(ONE, marks=pytest.mark.xdist_group(ONE))], indirect=True
 )
 
 
@@ -61,11 +64,11 @@ def test_removed_while_guests_name_it(pve: ProxmoxSystem) -> None:
     assert is_placeholder(pve), "dpkg knows no such package any more and does nothing"
 
 
-def test_installed_again_after_that(pve: ProxmoxSystem) -> None:
+def test_installed_again_after_that(pve: ProxmoxSystem, deb: Path) -> None:
     pve.create(101, "198.51.100.7/32", hookscript=VOLUME)
     pve.apt("remove", "pve-ospf")
     assert is_placeholder(pve)
-    pve.apt("install", "/root/" + pve.sh("cd /root; ls pve-ospf_*.deb"))
+    pve.install(deb)
     assert is_link(pve)
     pve.pct("set", 101, "--delete", "hookscript")
     assert STAYS not in pve.apt("purge", "pve-ospf").output

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from tests.lab.machine import Machine
 from tests.lab.poll import poll
 from tests.lab.process import kill_group
-from tests.package.conftest import ALLOW
+from tests.package.conftest import ALLOW, Installed, compose
 from tests.package.system import ProxmoxSystem, SystemLab
 
 ADDRESS = "198.51.100.7"
@@ -31,9 +32,8 @@ interface vmbr0
 """
 
 
-@pytest.fixture
-def node(network: SystemLab) -> ProxmoxSystem:
-    """pve1, with an administrator's own lines in FRR's files."""
+def own_lines(network: SystemLab) -> ProxmoxSystem:
+    """pve1, with an administrator's own lines put into FRR's files."""
     node = network.machines["pve1"]
     assert isinstance(node, ProxmoxSystem)
     node.sh(
@@ -43,15 +43,46 @@ def node(network: SystemLab) -> ProxmoxSystem:
     return node
 
 
-@pytest.fixture
-def announced(node: ProxmoxSystem, network: SystemLab) -> ProxmoxSystem:
-    """The same with the package configured and guest 101 announced."""
+def announce(network: SystemLab, node: ProxmoxSystem) -> None:
+    """Configure the package, as README says, and have guest 101 announced."""
     node.write("/etc/pve/pve-ospf.yaml", ALLOW)
     node.run(["pve-ospf", "apply"], timeout=120)
     node.create(101, PREFIX)
     node.run(["pve-ospf", "attach", 101])
     node.pct("start", 101)
     poll(lambda: known(network), 30, "r1 knows the guest's address")
+
+
+@pytest.fixture(scope="session")
+def standing() -> Iterator[dict[str, SystemLab]]:
+    """Suite → a network with guest 101 announced; every test leaves it so."""
+    labs: dict[str, SystemLab] = {}
+    yield labs
+    for lab in labs.values():
+        lab.close()
+
+
+@pytest.fixture
+def network(installed: Installed, standing: dict[str, SystemLab]) -> SystemLab:
+    """The standing one; a new one after a test that has not left it as it was."""
+    old = standing.pop(installed.suite, None)
+    if old is not None and not known(old):
+        old.close()
+        old = None
+    if old is None:
+        old = compose(installed)
+        old.start()
+        standing[installed.suite] = old
+        announce(old, own_lines(old))
+    standing[installed.suite] = old
+    return old
+
+
+@pytest.fixture
+def announced(network: SystemLab) -> ProxmoxSystem:
+    """pve1, where guest 101 runs and is announced."""
+    node = network.machines["pve1"]
+    assert isinstance(node, ProxmoxSystem)
     return node
 
 
@@ -66,8 +97,8 @@ def own_lsa(node: ProxmoxSystem) -> bool:
 
 
 def frr_files(node: ProxmoxSystem) -> str:
-    """Names, owners, modes and contents of everything in /etc/frr."""
-    return node.sh("cd /etc/frr; find . | sort | xargs stat -c '%A %U:%G %n'; md5sum $(find . -type f | sort)")
+    """Names and contents of everything in /etc/frr."""
+    return node.sh("cd /etc/frr; find . | sort; md5sum $(find . -type f | sort)")
 
 
 def pids(node: ProxmoxSystem) -> str:
@@ -81,20 +112,21 @@ class Watched:
     lines: dict[str, str] = field(default_factory=dict)
 
 
+def sees(machine: Machine) -> bool:
+    """Whether the monitor tells of a route that comes and goes: it is there, and would tell."""
+    machine.ip("route replace 192.0.2.99 dev lo", "route del 192.0.2.99 dev lo")
+    return "Deleted 192.0.2.99" in machine.read("/tmp/monitor")
+
+
 @contextmanager
 def watching(*machines: Machine) -> Iterator[Watched]:
-    """`ip monitor route` on each machine: every change of a route, not only what a poll would see."""
+    """`ip monitor route` on each machine: every change, not only what a poll would see."""
     watched = Watched()
     monitors: list[tuple[Machine, subprocess.Popen[str]]] = []
     for machine in machines:
-        monitor = machine.popen(["sh", "-c", "exec ip -o monitor route neigh >/tmp/monitor"])
-        poll(lambda machine=machine: machine.exists("/tmp/monitor"), 5, "the monitor runs")  # type: ignore[misc]
+        monitor = machine.popen(["sh", "-c", "exec ip -o monitor route >/tmp/monitor"])
         monitors.append((machine, monitor))
-    # A monitor is shown to see, by a route that comes and goes before anything else does.
-    for machine in machines:
-        machine.ip("route add 192.0.2.99 dev lo", "route del 192.0.2.99 dev lo")
-        seen = lambda machine=machine: "Deleted 192.0.2.99" in machine.read("/tmp/monitor")  # noqa: E731
-        poll(seen, 5, "the monitor sees")
+        poll(partial(sees, machine), 5, f"the monitor on {machine.name} sees what happens")
     try:
         yield watched
     finally:
@@ -111,7 +143,10 @@ def test_configured_and_announced(announced: ProxmoxSystem, network: SystemLab) 
     assert "description an administrator's uplink" in announced.vtysh("show running-config")
 
 
-def test_after_a_reboot_the_guest_is_announced(announced: ProxmoxSystem, network: SystemLab) -> None:
+@pytest.mark.loses_adjacency
+def test_after_a_reboot_the_guest_is_announced(
+    announced: ProxmoxSystem, network: SystemLab
+) -> None:
     announced.sh("echo 'onboot: 1' >>/etc/pve/lxc/101.conf")
     announced.poweroff()
     announced.sh("ip link del vmbr1 && ip link add vmbr1 type bridge && ip link set vmbr1 up")
@@ -135,7 +170,7 @@ def test_an_upgrade_withdraws_nothing(
 ) -> None:
     router = network.router("r1")
     package = announced.copy_in(newer)
-    # Guests that start meanwhile: a hook at every moment of the upgrade, each of which may not fail.
+    # Guests that start meanwhile: a hook at every moment of the upgrade, none of which may fail.
     hooks = announced.popen(
         ["sh", "-c", "while :; do /var/lib/vz/snippets/pve-ospf 102 pre-start || echo FAILED; done"]
     )
@@ -166,44 +201,52 @@ def test_the_service_stopped_or_restarted_withdraws_nothing(
     announced: ProxmoxSystem, network: SystemLab
 ) -> None:
     with watching(announced, network.router("r1")) as watched:
-        announced.sh("systemctl restart pve-ospf; systemctl stop pve-ospf; systemctl start pve-ospf")
+        announced.sh("for verb in restart stop start; do systemctl $verb pve-ospf; done")
     assert not re.search(f"Deleted.*{ADDRESS}", "".join(watched.lines.values()))
 
 
-def test_removed_and_purged_nothing_of_it_is_left(
-    node: ProxmoxSystem, network: SystemLab, request: pytest.FixtureRequest
-) -> None:
-    files, running = frr_files(node), node.vtysh("show running-config")
-    forwarding = node.sh("cat /proc/sys/net/ipv4/conf/*/forwarding")
-    announced: ProxmoxSystem = request.getfixturevalue("announced")
-    assert frr_files(node) != files, "the control: apply did change them"
-    announced.pct("set", 101, "--delete", "hookscript")
+@pytest.mark.loses_adjacency
+def test_removed_and_purged_nothing_of_it_is_left(installed: Installed) -> None:
+    lab = compose(installed)
+    with lab:
+        node = own_lines(lab)
+        files, running = frr_files(node), node.vtysh("show running-config")
+        announce(lab, node)
+        assert frr_files(node) != files, "the control: apply did change them"
+        node.pct("set", 101, "--delete", "hookscript")
 
-    said = announced.apt("purge", "pve-ospf").output
-    assert "Traceback" not in said and "not everything" not in said, said
-    assert "/etc/pve/pve-ospf.yaml stays" in said
-    assert announced.exists("/etc/pve/pve-ospf.yaml")
-    assert frr_files(node) == files
-    poll(lambda: node.vtysh("show running-config") == running, 15, "FRR runs what it ran before")
-    assert not node.sh("pidof ospfd", check=False)
+        said = node.apt("purge", "pve-ospf").output
+        assert "Traceback" not in said and "not everything" not in said, said
+        assert "/etc/pve/pve-ospf.yaml stays" in said
+        assert node.exists("/etc/pve/pve-ospf.yaml")
+        assert frr_files(node) == files, "byte for byte"
+        poll(lambda: node.vtysh("show running-config") == running, 15, "FRR runs what it ran")
+        assert not node.sh("pidof ospfd", check=False)
+        nothing_of_ours(node)
+        poll(lambda: not known(lab), 30, "r1 has lost it")
+        assert node.running(101), "the guest itself is left alone"
+
+
+def nothing_of_ours(node: ProxmoxSystem) -> None:
+    """In the kernel and among the files, but /etc/pve/pve-ospf.yaml."""
     for what in ("route show proto 205", "route show 169.254.1.1", "addr show to 169.254.1.1"):
         assert not node.sh(f"ip {what}"), what
     for what in ("neigh show", "neigh show nud permanent", "neigh show proxy"):
         assert ADDRESS not in node.sh(f"ip {what}"), what
-        assert "205" not in node.sh(f"ip -d {what} | grep proto", check=False), what
+        assert not re.search(r"proto (205|pve-ospf)", node.sh(f"ip {what}")), what
     assert node.sh("cat /proc/sys/net/ipv4/conf/vmbr1/proxy_arp") == "0"
     left = "/var/lib/pve-ospf /run/pve-ospf /etc/pve-ospf /var/lib/vz/snippets/pve-ospf"
     left += " /usr/lib/python3/dist-packages/pve_ospf /etc/iproute2/rt_protos.d/pve-ospf.conf"
     assert [path for path in left.split() if node.exists(path)] == []
-    assert forwarding.count("0") or forwarding  # what forwarding was is the administrator's
-    poll(lambda: not known(network), 30, "r1 has lost it")
-    assert node.running(101), "the guest itself is left alone"
 
 
-def test_removed_and_installed_again(announced: ProxmoxSystem, network: SystemLab) -> None:
+@pytest.mark.loses_adjacency
+def test_removed_and_installed_again(
+    announced: ProxmoxSystem, network: SystemLab, deb: Path
+) -> None:
     announced.apt("remove", "pve-ospf")
     poll(lambda: not known(network), 30, "r1 has lost it")
-    announced.apt("install", "/root/" + announced.sh("cd /root; ls pve-ospf_*.deb"))
+    announced.install(deb)
     announced.run(["pve-ospf", "apply"], timeout=120)
     poll(lambda: known(network), 30, "r1 knows it again")
     assert announced.run(["pve-ospf", "check"], check=False).returncode == 0
