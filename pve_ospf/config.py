@@ -202,9 +202,9 @@ def _mapping(value: Any) -> dict[Any, Any]:
 
 def _integer(low: int, high: int, unit: str = "") -> Callable[[Any], int]:
     def convert(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise _Wrong(f"{value!r} is not a whole number {low}-{high}{unit}")
-        return value
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise _Wrong(f"{value!r} is not a whole number {low}-{high}{unit}")
     return convert
 
 

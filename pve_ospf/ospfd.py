@@ -192,11 +192,10 @@ def build(config: Config, roles: Roles, dialect: Dialect,
 
 def render(config: OspfdConfig, part: Part | None = None) -> str:
     """The text of the whole configuration, or of what belongs into one daemon's own file."""
-    parts = {"zebra": _template("zebra"), "ospfd": _template("ospfd")}
-    names = [part] if part else list(parts)
-    return "".join(parts[name].render(config=config, name=NAMESPACE,
-                                      close="!" if config.dialect.legacy else "exit\n!",
-                                      default_hello=DEFAULT_HELLO) for name in names)
+    names: tuple[Part, ...] = (part,) if part else ("zebra", "ospfd")
+    return "".join(_template(name).render(config=config, name=NAMESPACE,
+                                          close="!" if config.dialect.legacy else "exit\n!",
+                                          default_hello=DEFAULT_HELLO) for name in names)
 
 
 def _check_uplinks(config: Config, roles: Roles) -> None:

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from tests.lab import topology
@@ -108,7 +109,7 @@ def _install(demo: Demo, lab: Lab) -> None:
     demo.show(one, "pve-ospf apply")
     demo.show(two, "pve-ospf apply >/dev/null && echo applied here too")
     for node in (one, two):
-        demo.within(30, lambda node=node: node.full(1), f"{node.name} is adjacent to its router")
+        demo.within(30, partial(node.full, 1), f"{node.name} is adjacent to its router")
     demo.step("Two containers, attached once")
     one.create(101, f"{WEB}/32", hostname="web")
     two.create(104, f"{MAIL}/32", hostname="mail")

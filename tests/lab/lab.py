@@ -171,7 +171,7 @@ class Lab:
         return [machine for machine in self.machines.values() if isinstance(machine, FrrMachine)]
 
 
-def together(action: Callable[[M], None], machines: Iterable[M]) -> None:
+def together(action: Callable[[M], object], machines: Iterable[M]) -> None:
     """Do it to all machines at the same time; raises the first failure after all have ended."""
     with ThreadPoolExecutor(max_workers=16) as pool:
         list(pool.map(action, machines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def standing(deb: Path) -> Iterator[Lab]:
         lab.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
         together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
         for node in lab.nodes:
-            poll(lambda node=node: node.full(1), 30, f"{node.name} is adjacent")
+            poll(partial(node.full, 1), 30, f"{node.name} is adjacent")
         yield lab
 
 

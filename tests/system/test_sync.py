@@ -60,8 +60,8 @@ def test_a_dry_run_shows_and_changes_nothing(node: Node) -> None:
     "sysctl -q net.ipv4.conf.vmbr1.proxy_arp=0",
     "sysctl -q net.ipv4.neigh.vmbr1.proxy_delay=80",
     "sysctl -q net.ipv4.conf.vmbr0.forwarding=0",
-    f"ip route add 198.51.100.99 dev vmbr1 proto 205; ip neigh add 198.51.100.99 dev vmbr1 "
-    f"lladdr 02:00:00:00:00:98 nud permanent protocol 205",
+    "ip route add 198.51.100.99 dev vmbr1 proto 205; ip neigh add 198.51.100.99 dev vmbr1 "
+    "lladdr 02:00:00:00:00:98 nud permanent protocol 205",
     "ip neigh add proxy 10.0.1.99 dev vmbr0 protocol 205",
     "ip link set vmbr1 down; ip link set vmbr1 up",
 ])
