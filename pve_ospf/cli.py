@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .errors import PveOspfError
+
+if TYPE_CHECKING:
+    from .sync import Result
 
 _DESCRIPTION = """\
 Announces the addresses of this node's running guests with OSPF.
@@ -101,9 +105,13 @@ def _say(line: str) -> None:
 
 def _apply(options: argparse.Namespace) -> int:
     from .apply import apply  # noqa: PLC0415
+    from .sync import sync  # noqa: PLC0415
     apply(dry_run=options.dry_run, force=options.force, out=_say)
-    # Forwarding and the guests' gateway belong to a node that is set up, guests or not.
-    return 0 if options.dry_run else _sync(options)
+    if options.dry_run:
+        return 0
+    # Forwarding and the guests' gateway belong to a node that is set up, guests or not. What
+    # is the matter with a guest is told, but the configuration is installed all the same.
+    return 1 if _tell(sync(), "") else 0
 
 
 def _generate(_options: argparse.Namespace) -> int:
@@ -130,17 +138,23 @@ def _detach(options: argparse.Namespace) -> int:
 def _sync(options: argparse.Namespace) -> int:
     from .sync import sync  # noqa: PLC0415
     result = sync(dry_run=options.dry_run)
+    failed = _tell(result, "would " if options.dry_run else "")
+    return 1 if failed or (result and result.findings) else 0
+
+
+def _tell(result: Result | None, before: str) -> bool:
+    """Prints what a sync did and found; whether any of it failed."""
     if result is None:
-        return 0
+        return False
     for change in result.plan.changes:
-        print(("would " if options.dry_run else "") + str(change))
+        print(f"{before}{change}")
     for change_text, reason in result.failed:
         print(f"pve-ospf: {change_text} failed: {reason}", file=sys.stderr)
     for finding in result.findings:
         print(f"pve-ospf: {finding.subject}: {finding.message}", file=sys.stderr)
         if finding.fix:
             print(f"  {finding.fix}", file=sys.stderr)
-    return 1 if result.failed or result.findings else 0
+    return bool(result.failed)
 
 
 def _cleanup(_options: argparse.Namespace) -> int:

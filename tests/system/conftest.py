@@ -10,8 +10,9 @@ import pytest
 
 from tests.lab import topology
 from tests.lab.lab import Lab, together
+from tests.lab.node import Node
 from tests.lab.poll import poll
-from tests.system.standing import ALLOW, Guests
+from tests.system.standing import ALLOW, OTHER, WEB, Guests, known_to
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,21 @@ def lab(standing: Lab) -> Lab:
     """The standing lab, with the configuration every test may count on."""
     standing.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
     return standing
+
+
+@pytest.fixture(scope="module")
+def serving(standing: Lab) -> Iterator[Node]:
+    """pve1 with two running guests, for the tests of one module: WEB, which is announced, and
+    OTHER, which is not attached. A test puts back what it changes of them."""
+    standing.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
+    guests, node = Guests(nodes=standing.nodes), standing.node("pve1")
+    guests.attached(node, 101, f"{WEB}/32")
+    guests.stopped(node, 102, f"{OTHER}/32")
+    node.pct("start", 101)
+    node.pct("start", 102)
+    poll(lambda: known_to(standing.router("r3"), WEB), 10, "announced")
+    yield node
+    guests.destroy()
 
 
 @pytest.fixture

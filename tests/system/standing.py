@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tests.lab.machine import Machine
 from tests.lab.node import Node
 
+WEB, OTHER = "198.51.100.7", "198.51.100.8"
 ALLOW = "allow: [198.51.100.0/24, 203.0.113.0/24, 10.0.0.0/8]\n"
 
 
