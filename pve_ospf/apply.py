@@ -206,7 +206,7 @@ def _install(plan: Plan, watch: _Watch, out: Out) -> None:
         out(f"{why}; going back to what was before.")
         _go_back(plan, watch, boot, zebra_ran)
         frrfiles.remember(memory)
-        _wait_for_neighbours(watch, out)
+        _say_what_became_of(watch, out)
         raise Refused(f"{why}; everything is as it was before",
                       getattr(error, "hint", "")) from error
     frrfiles.remember(_done(memory, plan, boot))
@@ -264,6 +264,14 @@ def _wait_for_neighbours(watch: _Watch, out: Out) -> None:
         time.sleep(0.25)
 
 
+def _say_what_became_of(watch: _Watch, out: Out) -> None:
+    """Of the neighbours, after going back: it cannot be gone back any further."""
+    try:
+        _wait_for_neighbours(watch, out)
+    except PveOspfError as error:
+        out(f"{error.message}, although the configuration is the old one.")
+
+
 def _go_back(plan: Plan, watch: _Watch, boot: bool, zebra_ran: bool) -> None:
     """Files, switches and running daemons as they were. Raises Refused when FRR will not."""
     for change in reversed(plan.changes):
@@ -276,7 +284,7 @@ def _go_back(plan: Plan, watch: _Watch, boot: bool, zebra_ran: bool) -> None:
         # frr-reload of 10.3 fails on an interface that has vanished from the text.
         ours = [*(i.name for i in plan.config.interfaces), *plan.config.passive]
         empty = "".join(f"interface {name}\nexit\n" for name in ours)
-        with frrfiles.scratch(frrconf.install(plan.running, empty, (), "")) as path:
+        with frrfiles.scratch(frrconf.append(plan.running, empty)) as path:
             vtysh.reload(path)
         _take_router_id(watch.router_id)
     elif zebra_ran:

@@ -131,6 +131,13 @@ def install(text: str, new: str, known: Collection[Statement], source: str) -> s
     return "\n".join(before + new.split("\n")[:-1] + after)
 
 
+def append(text: str, addition: str) -> str:
+    """The text with whole lines added at its end, where FRR still reads them."""
+    rows = _rows(text)
+    at = _end(rows)
+    return "\n".join(rows[:at] + addition.split("\n")[:-1] + rows[at:])
+
+
 def without(text: str, known: Collection[Statement], *, keep_interfaces: bool = False) -> str:
     """The text, which has no block, less the statements that are ours by name or `known`.
 

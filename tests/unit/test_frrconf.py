@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from pve_ospf.errors import Refused
-from pve_ospf.frrconf import Statement, block, install, installed, outside, statements, without
+from pve_ospf.frrconf import (
+    Statement,
+    append,
+    block,
+    install,
+    installed,
+    outside,
+    statements,
+    without,
+)
 from tests.unit.golden_cases import GOLDEN
 
 BODY = """\
@@ -158,6 +167,12 @@ def test_an_empty_entry_of_our_route_map_goes() -> None:
 def test_for_frr_reload_an_interface_keeps_its_empty_stanza() -> None:
     text = without(WRITTEN, statements(BODY), keep_interfaces=True)
     assert "interface tun0\nexit\n" in text and "ip ospf passive" not in text
+
+
+def test_what_is_appended_leaves_even_ours_alone() -> None:
+    """Going back once took our own statements out of the configuration it put back."""
+    assert append(WRITTEN + "end\n", "interface x\nexit\n") == (
+        WRITTEN + "interface x\nexit\nend\n")
 
 
 def test_statements_know_their_stanza_with_and_without_indent() -> None:
