@@ -96,7 +96,8 @@ def _undecided(readings: Readings, ours: Set[IPv4Address]) -> Set[IPv4Address]:
     if isinstance(readings.guests, Unread):
         return set(ours)
     desired = readings.guests.desired
-    return {a for a in ours if desired.unknown and a not in desired.claimed}
+    macs = readings.state.incumbents()
+    return {a for a in ours if desired.unknown and (a, macs.get(a)) not in desired.claimed}
 
 
 def _broken(wanted: Announcement, readings: Readings, where: Places) -> Finding | None:

@@ -56,14 +56,14 @@ class Claim:
 class Desired:
     """What belongs on this node.
 
-    `claimed` holds every address that a readable config of the cluster claims. `unknown` is
-    True when a guest that runs here could not be read: an installed address that nobody
-    claims may then be its, and is kept.
+    `claimed` holds every address that a readable config of the cluster claims, with the MAC.
+    `unknown` is True when a guest that runs here could not be read, or has no config at all:
+    an installed address that nobody claims with its MAC may then be its, and is kept.
     """
 
     announcements: tuple[Announcement, ...] = ()
     findings: tuple[Finding, ...] = ()
-    claimed: frozenset[IPv4Address] = frozenset()
+    claimed: frozenset[tuple[IPv4Address, str | None]] = frozenset()
     unknown: bool = False
 
 
@@ -114,8 +114,10 @@ def forbidden(config: Config, node: Node, claim: Claim) -> Finding | None:
     if what:
         return _finding("never-ours", claim, f"may not have {claim.address}: it is {what}",
                         "give the guest another address")
-    if not any(_permits(entry.prefix, entry.guests, entry.bridges, claim)
-               for entry in config.allow):
+    device = device_of(claim.net, node.interfaces)
+    if not any(claim.address in entry.prefix
+               and (not entry.guests or claim.guest.vmid in entry.guests)
+               and entry.open_to(device) for entry in config.allow):
         return _finding("not-allowed", claim, f"may not have {claim.address}: no entry of "
                         "'allow' in pve-ospf.yaml permits it",
                         f"add {claim.address}/32 to 'allow', or give the guest another address")
@@ -130,7 +132,9 @@ def _own_network(node: Node, claim: Claim) -> Finding | None:
     if node.roles.uplink_holding(claim.address):
         return None
     for interface in node.interfaces:
-        for own in interface.addresses:
+        # The subnet of an address on a guest bridge is the guests', but for that address.
+        guests = node.roles.is_guest_bridge(interface.name)
+        for own in () if guests else interface.addresses:
             if claim.address in own.network:
                 return _finding(
                     "own-network", claim, f"may not have {claim.address}: it is inside "
@@ -143,9 +147,11 @@ def desired(config: Config, guests: Collection[Guest], node: Node) -> Desired:
     """What belongs on `node`, from the guests of the whole cluster."""
     findings: list[Finding] = []
     wanted: dict[IPv4Address, list[Announcement]] = defaultdict(list)
-    here = [g for g in guests if g.node == node.name and g.kind == "lxc"
-            and g.vmid in node.running]
+    here = [g for g in guests if g.node == node.name and g.vmid in node.running]
     for guest in here:
+        if guest.kind == "qemu":
+            findings += _not_yet(guest)
+            continue
         for claim in claims(guest) if guest.attached else ():
             announcement = _place(config, node, claim)
             if isinstance(announcement, Finding):
@@ -156,8 +162,14 @@ def desired(config: Config, guests: Collection[Guest], node: Node) -> Desired:
     return Desired(
         announcements=tuple(sorted(chosen)),
         findings=tuple(sorted(findings)),
-        claimed=frozenset(c.address for g in guests for c in claims(g)),
-        unknown=any(g.incomplete for g in here))
+        claimed=frozenset((c.address, c.net.mac) for g in guests for c in claims(g)),
+        unknown=any(g.incomplete for g in here)
+        or not node.running <= {g.vmid for g in guests})
+
+
+def _not_yet(guest: Guest) -> list[Finding]:
+    return [Finding("vm", f"guest {guest.vmid}", "is a VM; VMs are not announced yet",
+                    f"pve-ospf detach {guest.vmid}")] if guest.attached else []
 
 
 def device_of(net: GuestNet, interfaces: Collection[Interface]) -> str:
@@ -206,13 +218,6 @@ def _holder(rivals: list[Announcement], node: Node, findings: list[Finding]) -> 
                             f"has {other.address}, which guest {first.vmid} already holds here",
                             "give one of the two another address") for other in rest)
     return first
-
-
-def _permits(prefix: IPv4Network, guests: frozenset[int], bridges: frozenset[str],
-             claim: Claim) -> bool:
-    return (claim.address in prefix
-            and (not guests or claim.guest.vmid in guests)
-            and (not bridges or claim.net.bridge in bridges))
 
 
 def _finding(code: str, claim: Claim, message: str, fix: str) -> Finding:

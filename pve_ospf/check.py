@@ -121,4 +121,4 @@ def _change(change: Change, holders: dict[IPv4Address, Announcement]) -> Finding
 _SYSCTLS = {
     "forwarding": ("forwarding-off", "does not forward, so packets of guests are dropped"),
     "proxy_arp": ("proxy-arp-off", "does not answer for the guests' gateways"),
-    "proxy_delay": ("proxy-delay", "answers guests' ARP requests up to 0.8 s late")}
+    "proxy_delay": ("proxy-delay", "answers ARP requests for guests up to 0.8 s late")}

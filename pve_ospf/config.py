@@ -50,6 +50,12 @@ class Allow:
     guests: frozenset[int] = frozenset()
     bridges: frozenset[str] = frozenset()
 
+    def open_to(self, device: str) -> bool:
+        """Whether guests behind this L3 device may have the prefix: a bridge that is listed,
+        or a VLAN of one (`vmbr1.30`, or Proxmox's own `vmbr1v30`)."""
+        parent = re.sub(r"[.v]\d+$", "", device)
+        return not self.bridges or bool(self.bridges & {device, parent})
+
 
 @dataclass(frozen=True, slots=True)
 class NameList:
@@ -92,6 +98,9 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key is not a plain word",
+                                           problem_mark=key.start_mark)
             if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f"key '{key.value}' is written twice",
                                            problem_mark=key.start_mark)
@@ -135,6 +144,8 @@ def _document(text: str, source: str) -> dict[str, Any]:
         mark = error.problem_mark
         place = f"{source}:{mark.line + 1}" if mark else source
         raise ConfigError(f"{place}: not valid YAML: {error.problem}") from error
+    except RecursionError:
+        raise ConfigError(f"{source}: not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from error
     if document is None:

@@ -76,7 +76,7 @@ def wanted() -> tuple[OspfdConfig, Layout]:
     config = pve.read_config(node)
     dialect = Dialect(vtysh.version())
     interfaces = rtnetlink.interfaces()
-    return (build(config, classify(config, interfaces), dialect, interfaces),
+    return (build(config, classify(config, interfaces, pve.ring_addresses()), dialect, interfaces),
             frrfiles.layout(dialect))
 
 

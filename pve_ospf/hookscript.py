@@ -9,16 +9,19 @@ journal is told.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import syslog
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 
 from . import lsdb, pve, vtysh
 from .announce import Claim, claims, forbidden
 from .errors import CannotTell, PveOspfError
 from .model import Finding, Guest
+from .routes import is_ours
 from .sync import Picture, Result, look, sync
 
 PATIENCE = 30
@@ -68,8 +71,7 @@ def _synced(vmid: int, phase: str, result: Result | None) -> None:
     for change_text, reason in result.failed:
         _log(syslog.LOG_ERR, f"guest {vmid} {phase}: {change_text} failed: {reason}")
     for finding in result.findings:
-        if finding.subject == f"guest {vmid}":
-            _log(syslog.LOG_WARNING, f"{finding.subject}: {finding.message}; {finding.fix}")
+        _log(syslog.LOG_WARNING, f"{finding.subject}: {finding.message}; {finding.fix}")
 
 
 def _pre_start(vmid: int) -> int:
@@ -77,6 +79,9 @@ def _pre_start(vmid: int) -> int:
     guest = picture.cluster.guest(vmid)
     if guest is None or not guest.attached:
         return 0
+    if not picture.node.never.known:
+        _log(syslog.LOG_WARNING, f"guest {vmid}: OSPF has no neighbour or cannot be asked: which "
+             "addresses are routers' is known from before only")
     for claim in claims(guest):
         refusal = _refusal(picture, claim)
         if refusal:
@@ -106,12 +111,15 @@ def _refusal(picture: Picture, claim: Claim) -> Finding | None:
 def _runs(other: Guest, claim: Claim, picture: Picture) -> bool:
     """Whether `other` runs with the address, as far as it can be known.
 
-    On another node only OSPF tells: its node's own router announces the address. Another
-    router's announcement is not enough, for it can be this guest's own, left behind on the
-    node it just came from (migration, HA recovery).
+    On another node only OSPF tells: its node's own router announces the address, and can be
+    reached. Another router's announcement is not enough, for it can be this guest's own, left
+    behind on the node it just came from: by a migration (that node announces it still), or
+    by a death (the LSA lives on for up to an hour, but no route follows from it).
     """
     if other.node == picture.node.name:
         return other.vmid in picture.node.running
+    if other.node == os.environ.get("PVE_MIGRATED_FROM") or not _reached(claim, picture):
+        return False
     try:
         externals = lsdb.externals(vtysh.show(lsdb.EXTERNALS))
         routers = lsdb.router_addresses(vtysh.show(lsdb.ROUTERS))
@@ -123,6 +131,12 @@ def _runs(other: Guest, claim: Claim, picture: Picture) -> bool:
     return any(lsa.prefix.network_address == claim.address and lsa.prefix.prefixlen == 32
                and theirs & {lsa.adv_router, *routers.get(lsa.adv_router, ())}
                for lsa in externals)
+
+
+def _reached(claim: Claim, picture: Picture) -> bool:
+    """Whether OSPF has put a route to the address into this node's kernel."""
+    return any(route.destination == IPv4Network(claim.address) and not is_ours(route)
+               for route in picture.state.routes)
 
 
 @contextlib.contextmanager

@@ -53,14 +53,16 @@ def is_guest_port(name: str) -> bool:
     return bool(_GUEST_PORT.fullmatch(name))
 
 
-def classify(config: Config, interfaces: Collection[Interface]) -> Roles:
-    """Uplinks, guest bridges and tunnels of a node.
+def classify(config: Config, interfaces: Collection[Interface],
+             rings: Collection[IPv4Address] = ()) -> Roles:
+    """Uplinks, guest bridges and tunnels of a node; `rings` are corosync's addresses, and a
+    tunnel that carries one is kept out even where the configuration names others only.
 
     What the administrator names wins over what is found. A bridge may be uplink *and* guest
     bridge only if it was named as a guest bridge: that is how Proxmox's default vmbr0 is
     opened to guests on purpose.
     """
-    tunnels = _tunnels(config, interfaces)
+    tunnels = _tunnels(config, interfaces, rings)
     guest = [i for i in interfaces if _is_guest_bridge(config, i, interfaces, tunnels)]
     # A guest bridge with a NIC in it is one only because the administrator said so: it leads
     # to the network all the same, so `auto` still finds it as an uplink.
@@ -80,25 +82,30 @@ def _sorted(interfaces: Iterable[Interface]) -> tuple[Interface, ...]:
     return tuple(sorted(interfaces, key=lambda i: i.name))
 
 
-def _tunnels(config: Config, interfaces: Collection[Interface]) -> set[str]:
+def _tunnels(config: Config, interfaces: Collection[Interface],
+             rings: Collection[IPv4Address]) -> set[str]:
     named = config.tunnels.interfaces
     tunnels = {i.name for i in interfaces if named.names_it(i.name)}
-    if named.auto:
-        tunnels |= {i.name for i in interfaces
-                    if i.kind in TUNNEL_KINDS and not is_guest_port(i.name)}
-        _spread(tunnels, interfaces)
+    found = {i.name for i in interfaces if i.kind in TUNNEL_KINDS and not is_guest_port(i.name)}
+    _spread(found, interfaces)
+    carrying = {i.name for i in interfaces if any(a.ip in rings for a in i.addresses)}
+    tunnels |= found if named.auto else found & carrying
     return tunnels - set(config.uplinks.names)
 
 
 def _spread(tunnels: set[str], interfaces: Collection[Interface]) -> None:
-    """What is stacked on a tunnel is one: a VLAN over it, the bridge or bond it is a port of.
+    """What is stacked on a tunnel is one: a VLAN over it, the bridge or bond it is a port of
+    (but not a bridge that has a NIC too: a VPN's tap in vmbr0 makes that LAN no tunnel).
 
     A tunnel's own `lower` is its underlay and is not touched by this.
     """
+    wired = {i.master for i in interfaces
+             if i.master and i.name not in tunnels and not is_guest_port(i.name)
+             and not _FIREWALL_BRIDGE.fullmatch(i.name) and i.kind not in TUNNEL_KINDS}
     before = -1
     while before != len(tunnels):
         before = len(tunnels)
-        tunnels |= {i.master for i in interfaces if i.name in tunnels and i.master}
+        tunnels |= {i.master for i in interfaces if i.name in tunnels and i.master} - wired
         tunnels |= {i.name for i in interfaces if i.kind == "vlan" and i.lower in tunnels}
 
 

@@ -173,7 +173,9 @@ def build(config: Config, roles: Roles, dialect: Dialect,
     Raises Refused, with what to set, when there is no uplink or no router id to be had.
     """
     _check_uplinks(config, roles)
-    lists = {bridge.name: _allowed(config, bridge.name) for bridge in roles.guest_bridges}
+    # One that is named may not exist yet: Proxmox makes vmbr0v5 when its first guest starts.
+    bridges = sorted({*(b.name for b in roles.guest_bridges), *config.guest_bridges.names})
+    lists = {bridge: _allowed(config, bridge) for bridge in bridges}
     permits = {name: prefixes for name, prefixes in lists.items() if prefixes}
     speaking = [_uplink(config, dialect, i.name) for i in roles.uplinks]
     passive: list[str] = []
@@ -223,7 +225,7 @@ def _allowed(config: Config, bridge: str) -> tuple[Rule, ...]:
 
     Whom an entry allows a prefix *to* (`guests`) no route-map can say: sync sees to it.
     """
-    prefixes = [a.prefix for a in config.allow if not a.bridges or bridge in a.bridges]
+    prefixes = [a.prefix for a in config.allow if a.open_to(bridge)]
     return tuple(Rule(p, "hosts") for p in _outermost(prefixes))
 
 

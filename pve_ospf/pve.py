@@ -22,6 +22,7 @@ from .model import Finding, Guest, GuestKind
 
 PVE = Path("/etc/pve")
 CLUSTER_CONFIG = PVE / "pve-ospf.yaml"
+PMXCFS = Path("/usr/bin/pmxcfs")
 LOCAL_CONFIG = Path("/etc/pve-ospf/config.yaml")
 
 _KINDS: tuple[tuple[GuestKind, str], ...] = (("lxc", "lxc"), ("qemu", "qemu-server"))
@@ -45,7 +46,13 @@ class Cluster:
 
 
 def node_name() -> str:
-    """This node's name in the cluster: the host name without its domain, as Proxmox takes it."""
+    """This node's name in the cluster, from where /etc/pve/local leads.
+
+    Not the host name, while /etc/pve is there: one that was changed (hostnamectl, DHCP) would
+    name a node that owns no guest, and everything would be withdrawn.
+    """
+    if mounted():
+        return (PVE / "local").resolve().name
     return socket.gethostname().partition(".")[0]
 
 
@@ -65,17 +72,23 @@ def read_config(node: str) -> Config:
             return config_text.parse(_read(path), str(path), node)
         except FileNotFoundError:
             continue
-    if Path("/usr/bin/pmxcfs").exists() and not mounted():
+    if PMXCFS.exists() and not mounted():
         raise CannotTell(f"{CLUSTER_CONFIG}: /etc/pve is not mounted",
                          "see: systemctl status pve-cluster")
     raise ConfigError(f"{CLUSTER_CONFIG} does not exist, so nothing is announced", ALLOW_HINT)
 
 
 def read_guests() -> Cluster:
-    """All guests of all nodes. Raises CannotTell when /etc/pve is not mounted."""
+    """All guests of all nodes; none on a machine without Proxmox. Raises CannotTell when
+    /etc/pve is not mounted, or does not know this node."""
+    if not (PVE.exists() or PMXCFS.exists()):
+        return Cluster()
     if not mounted():
         raise CannotTell("/etc/pve is not mounted: which guests this node owns is not known",
                          "see: systemctl status pve-cluster")
+    if not (PVE / "local").is_dir():
+        raise CannotTell(f"{PVE}/local leads nowhere: which guests this node owns is not known",
+                         "was the node renamed? see: ls -l /etc/pve/local /etc/pve/nodes")
     guests: list[Guest] = []
     findings: list[Finding] = []
     for path, vmid, kind, node in _config_files():

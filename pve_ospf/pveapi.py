@@ -42,6 +42,8 @@ def _by_proxmoxer(guest: Guest, volume: str | None) -> None:
         config.put(**({"hookscript": volume} if volume else {"delete": "hookscript"}))
     except ResourceException as error:
         raise _refused(guest, str(error)) from error
+    except subprocess.TimeoutExpired as error:
+        raise _late(guest) from error
 
 
 def _by_pvesh(guest: Guest, volume: str | None) -> None:
@@ -51,9 +53,13 @@ def _by_pvesh(guest: Guest, volume: str | None) -> None:
         done = subprocess.run(["pvesh", "set", path, *option], check=False, text=True,
                               capture_output=True, timeout=_TIMEOUT, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired as error:
-        raise _refused(guest, f"pvesh did not answer within {_TIMEOUT:.0f} s") from error
+        raise _late(guest) from error
     if done.returncode != 0:
         raise _refused(guest, done.stderr)
+
+
+def _late(guest: Guest) -> Refused:
+    return _refused(guest, f"pvesh did not answer within {_TIMEOUT:.0f} s")
 
 
 def _refused(guest: Guest, words: str) -> Refused:

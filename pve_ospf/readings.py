@@ -68,7 +68,7 @@ def read() -> Readings:
     node = pve.node_name()
     config = pve.read_config(node)
     guests, state = _guests_and_kernel()
-    roles = classify(config, state.interfaces)
+    roles = classify(config, state.interfaces, pve.ring_addresses())
     zebra, ospf, lsas, neighbours = _frr()
     differences, refusal = _differences(ospf)
     return Readings(
@@ -82,7 +82,7 @@ def reread(before: Readings) -> Readings:
     """`before` with everything anew that may change within seconds by itself."""
     guests, state = _guests_and_kernel()
     zebra, ospf, lsas, neighbours = _frr()
-    roles = classify(before.config, state.interfaces)
+    roles = classify(before.config, state.interfaces, pve.ring_addresses())
     return replace(before, guests=guests, state=state, zebra=zebra, lsas=lsas, ospf=ospf,
                    neighbours=neighbours, roles=roles, unplugged=_unplugged(roles))
 
@@ -104,7 +104,7 @@ def _guests_and_kernel() -> tuple[Guests | Unread, KernelState]:
     except CannotTell as error:
         config = pve.read_config(pve.node_name())
         return (_unread("the guests", error),
-                rtnetlink.read_state(lambda found: classify(config, found)))
+                rtnetlink.read_state(lambda found: classify(config, found, pve.ring_addresses())))
     return Guests(picture.own_guests(), picture.node.running, picture.desired,
                   picture.cluster.findings), picture.state
 

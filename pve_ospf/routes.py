@@ -25,7 +25,8 @@ MAIN_TABLE = 254
 
 @dataclass(frozen=True, slots=True, order=True)
 class Route:
-    """A route of the kernel's main table; `priority` is the kernel's metric."""
+    """A route of the kernel's main table; `priority` is the kernel's metric, `kind` "" for a
+    unicast one, else blackhole, unreachable or prohibit."""
 
     destination: IPv4Network
     device: str
@@ -33,6 +34,7 @@ class Route:
     scope: int = 253  # link
     priority: int = 0
     gateway: IPv4Address | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -127,6 +129,8 @@ def is_ours(item: Route | Neighbour | DeviceAddress) -> bool:
 def describe(item: Item) -> str:
     """The item as `ip` and `sysctl` would write it."""
     match item:
+        case Route() if item.kind:
+            return f"{item.kind} route {item.destination}"
         case Route():
             return f"route {item.destination} dev {item.device}"
         case Neighbour() if item.proxy:
@@ -153,6 +157,17 @@ def wanted_sysctls(roles: Roles) -> tuple[Sysctl, ...]:
     return tuple(sorted(set(wanted)))
 
 
+def watched_sysctls(roles: Roles) -> tuple[Sysctl, ...]:
+    """Whichever plan() may want to know, as it would have them."""
+    return (*wanted_sysctls(roles), *_prompt(i.name for i in roles.uplinks))
+
+
+def _prompt(devices: Iterable[str]) -> list[Sysctl]:
+    """Where a proxy entry answers, it answers at once: the kernel's default delays it by up to
+    0.8 s."""
+    return [Sysctl("neigh", device, "proxy_delay", 0) for device in sorted(set(devices))]
+
+
 def plan(desired: Desired, roles: Roles, state: KernelState) -> Plan:
     """The shortest way from `state` to what should be.
 
@@ -170,22 +185,26 @@ def plan(desired: Desired, roles: Roles, state: KernelState) -> Plan:
                              *sorted(r for r in routes if r not in state.routes),
                              *_missing_entries(proxies, state.proxies))
     drops: Iterable[Item] = (*_stale_routes(routes, desired, state),
-                             *_stale_entries(proxies, desired, state.proxies),
-                             *_stale_entries(neighbours, desired, state.neighbours))
+                             *_stale_entries(proxies, desired, state, state.proxies),
+                             *_stale_entries(neighbours, desired, state, state.neighbours))
     return Plan((*_bridges(roles, state),
                  *(Change("replace", item) for item in makes),
-                 *(Change("delete", item) for item in drops)), tuple(findings))
+                 *(Change("replace", sysctl) for sysctl in _prompt(p.device for p in proxies)
+                   if sysctl not in state.sysctls),
+                 *(Change("delete", item) for item in drops),
+                 *_released(roles, state)), tuple(findings))
 
 
 def removal(state: KernelState) -> Plan:
     """Everything of ours out of the kernel, for the removal of the package."""
     bridges = {a.device for a in state.addresses if is_ours(a)}
+    delayed = bridges | {n.device for n in state.proxies if is_ours(n)}
     return Plan((
         *(Change("delete", r) for r in sorted(state.routes) if is_ours(r)),
         *(Change("delete", n) for n in sorted(state.proxies | state.neighbours) if is_ours(n)),
         *(Change("delete", a) for a in sorted(state.addresses) if is_ours(a)),
         *(Change("replace", Sysctl("conf", b, "proxy_arp", 0)) for b in sorted(bridges)),
-        *(Change("replace", Sysctl("neigh", b, "proxy_delay", 80)) for b in sorted(bridges))))
+        *(Change("replace", Sysctl("neigh", b, "proxy_delay", 80)) for b in sorted(delayed))))
 
 
 def _own_bridges(roles: Roles) -> list[Interface]:
@@ -202,8 +221,20 @@ def _bridges(roles: Roles, state: KernelState) -> Iterable[Change]:
     for sysctl in wanted_sysctls(roles):
         if sysctl not in state.sysctls:
             yield Change("replace", sysctl)
+
+
+def _released(roles: Roles, state: KernelState) -> Iterable[Change]:
+    """Bridges that serve guests no more give back what they were given: one that got a NIC
+    would answer ARP for that whole LAN.
+
+    Last of all: with its last address the kernel drops a bridge's routes without a word, and
+    zebra goes on announcing them.
+    """
+    own = {b.name for b in _own_bridges(roles)}
     for address in sorted(state.addresses):
         if is_ours(address) and address.device not in own:
+            yield Change("replace", Sysctl("conf", address.device, "proxy_arp", 0))
+            yield Change("replace", Sysctl("neigh", address.device, "proxy_delay", 80))
             yield Change("delete", address)
 
 
@@ -238,16 +269,17 @@ def _stale_routes(wanted: Iterable[Route], desired: Desired,
     keep = {(r.destination, r.priority) for r in wanted}
     return sorted(r for r in state.routes if is_ours(r)
                   and (r.destination, r.priority) not in keep
-                  and not _perhaps(desired, r.destination.network_address))
+                  and not _perhaps(desired, r.destination.network_address, state))
 
 
-def _stale_entries(wanted: Iterable[Neighbour], desired: Desired,
+def _stale_entries(wanted: Iterable[Neighbour], desired: Desired, state: KernelState,
                    present: Iterable[Neighbour]) -> Iterable[Neighbour]:
     keep = {(n.address, n.device) for n in wanted}
     return sorted(n for n in present if is_ours(n) and (n.address, n.device) not in keep
-                  and not _perhaps(desired, n.address))
+                  and not _perhaps(desired, n.address, state))
 
 
-def _perhaps(desired: Desired, address: IPv4Address) -> bool:
-    """Nobody claims it, but a running guest could not be read: it may be that guest's."""
-    return desired.unknown and address not in desired.claimed
+def _perhaps(desired: Desired, address: IPv4Address, state: KernelState) -> bool:
+    """A running guest could not be read, and no other guest claims the address with the MAC
+    it is installed for: it may be that guest's."""
+    return desired.unknown and (address, state.incumbents().get(address)) not in desired.claimed

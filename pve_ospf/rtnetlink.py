@@ -7,9 +7,10 @@ that print a version or refuse a configuration need none of it.
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from socket import AF_INET
 from typing import Any
@@ -27,13 +28,14 @@ from .routes import (
     Neighbour,
     Route,
     Sysctl,
-    wanted_sysctls,
+    watched_sysctls,
 )
 
 _IFF_UP = 0x1
 _NTF_PROXY = 0x8
 _NUD_PERMANENT = 0x80
-_RTN_UNICAST = 1
+_RTN_TYPES = {1: "", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
+_ATTEMPTS = 50
 _NO_MASTER = 0
 
 
@@ -67,6 +69,22 @@ def _netlink() -> Iterator[Any]:
         yield netlink
     finally:
         netlink.close()
+
+
+def _dump(listing: Callable[[], Iterable[Any]]) -> list[Any]:
+    """One listing of the kernel's, whole. Raises CannotTell.
+
+    Links that come and go interrupt a dump, and pyroute2 raises then: with 60 links and one
+    change every 20 ms, nine of ten reads failed, and a lost withdrawal is lost for good.
+    Each listing is short, so it is taken again by itself.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            return list(listing())
+        except _pyroute2().NetlinkError as error:
+            reason = str(error.args[-1] if error.args else error)
+            time.sleep(0.005)
+    raise CannotTell(f"the kernel's lists could not be read in {_ATTEMPTS} attempts: {reason}")
 
 
 def interfaces() -> tuple[Interface, ...]:
@@ -143,10 +161,10 @@ def _index(netlink: Any, device: str) -> int:
 
 
 def _interfaces(netlink: Any) -> tuple[tuple[Interface, ...], frozenset[DeviceAddress]]:
-    links = list(netlink.get_links())
+    links = _dump(netlink.get_links)
     names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
     addresses: dict[int, list[DeviceAddress]] = {index: [] for index in names}
-    for message in netlink.get_addr(family=AF_INET):
+    for message in _dump(partial(netlink.get_addr, family=AF_INET)):
         local = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
         if message["index"] in names:
             addresses[message["index"]].append(DeviceAddress(
@@ -162,7 +180,7 @@ def _interface(link: Any, names: dict[int, str], addresses: list[DeviceAddress])
     data = info.get_attr("IFLA_INFO_DATA") if info else None
     # A parent in another network namespace has an index that means nothing here.
     lower = None if link.get_attr("IFLA_LINK_NETNSID") is not None else link.get_attr("IFLA_LINK")
-    kind = (info.get_attr("IFLA_INFO_KIND") if info else "") or ""
+    kind = (info.get_attr("IFLA_INFO_KIND") if info else "") or _devtype(names[link["index"]])
     filtering = bool(kind == "bridge" and data and data.get_attr("IFLA_BR_VLAN_FILTERING"))
     return Interface(
         index=link["index"], name=names[link["index"]], kind=kind,
@@ -172,9 +190,18 @@ def _interface(link: Any, names: dict[int, str], addresses: list[DeviceAddress])
         lower=names.get(lower or 0), vlan_filtering=filtering)
 
 
+def _devtype(name: str) -> str:
+    """What names a driver without IFLA_INFO_KIND (l2tpeth, ppp), "" for a NIC."""
+    try:
+        with open(f"/sys/class/net/{name}/uevent", encoding="utf-8") as file:  # noqa: PTH123
+            return next((line[8:].strip() for line in file if line.startswith("DEVTYPE=")), "")
+    except OSError:
+        return ""
+
+
 def _routes(netlink: Any, names: dict[int, str]) -> Iterator[Route]:
-    for message in netlink.get_routes(family=AF_INET, table=MAIN_TABLE):
-        if message["type"] != _RTN_UNICAST:
+    for message in _dump(partial(netlink.get_routes, family=AF_INET, table=MAIN_TABLE)):
+        if message["type"] not in _RTN_TYPES:
             continue
         destination = IPv4Network(f"{message.get_attr('RTA_DST') or IPv4Address(0)}"
                                   f"/{message['dst_len']}")
@@ -183,13 +210,15 @@ def _routes(netlink: Any, names: dict[int, str]) -> Iterator[Route]:
             gateway = hop.get_attr("RTA_GATEWAY")
             yield Route(destination, names.get(index, ""), message["proto"], message["scope"],
                         message.get_attr("RTA_PRIORITY") or 0,
-                        IPv4Address(gateway) if gateway else None)
+                        IPv4Address(gateway) if gateway else None,
+                        _RTN_TYPES[message["type"]])
 
 
 def _entries(netlink: Any, names: dict[int, str], flags: int) -> Iterator[Neighbour]:
     # Not get_neighbours(): it takes `flags` for a filter on the answer, and the kernel lists
     # proxy entries only when the request itself carries NTF_PROXY.
-    for message in netlink.neigh("dump", family=AF_INET, flags=flags, match={}):
+    listing = partial(netlink.neigh, "dump", family=AF_INET, flags=flags, match={})
+    for message in _dump(listing):
         address, mac = message.get_attr("NDA_DST"), message.get_attr("NDA_LLADDR") or ""
         if address is None or message["ifindex"] not in names or (not mac and not flags):
             continue
@@ -199,7 +228,7 @@ def _entries(netlink: Any, names: dict[int, str], flags: int) -> Iterator[Neighb
 
 
 def _sysctls(roles: Roles) -> Iterator[Sysctl]:
-    for wanted in wanted_sysctls(roles):
+    for wanted in watched_sysctls(roles):
         try:
             with open(wanted.path, encoding="ascii") as file:  # noqa: PTH123
                 yield Sysctl(wanted.tree, wanted.device, wanted.name, int(file.read()))

@@ -24,6 +24,7 @@ from .model import Finding, Guest
 from .routes import KernelState, Plan, plan, removal
 
 RUN = Path("/run/pve-ospf")
+ROUTERS = Path("/var/lib/pve-ospf/routers")
 LOCK_PATIENCE = 20.0
 """Seconds a sync waits for another one. A hundred hooks at once take about ten."""
 
@@ -66,10 +67,11 @@ def look(stopped: Collection[int] = ()) -> Picture:
     config = pve.read_config(name)
     cluster = pve.read_guests()
     running = pve.running() - frozenset(stopped)
-    state = rtnetlink.read_state(lambda found: classify(config, found))
-    roles = classify(config, state.interfaces)
+    rings = pve.ring_addresses()
+    state = rtnetlink.read_state(lambda found: classify(config, found, rings))
+    roles = classify(config, state.interfaces, rings)
     node = Node(name=name, roles=roles, interfaces=state.interfaces, running=running,
-                never=_never(config, state), incumbents=state.incumbents())
+                never=_never(config, state, rings), incumbents=state.incumbents())
     return Picture(config, cluster, node, state, desired(config, cluster.guests, node))
 
 
@@ -92,18 +94,19 @@ def sync(dry_run: bool = False, stopped: Collection[int] = (),
                   tuple((str(change), reason) for change, reason in failed))
 
 
-def _never(config: Config, state: KernelState) -> Never:
+def _never(config: Config, state: KernelState, rings: frozenset[IPv4Address]) -> Never:
     routers, known = _routers()
     if config.router_id:
         routers |= {config.router_id}
-    return never_ours(state.interfaces, state.next_hops(), routers, pve.ring_addresses(), known)
+    return never_ours(state.interfaces, state.next_hops(), routers, rings, known)
 
 
 def _routers() -> tuple[frozenset[IPv4Address], bool]:
     """Router ids and neighbours' addresses, and whether OSPF could be asked.
 
-    With FRR stopped the last answer counts: a router's address must not become a guest's
-    because the routers cannot be seen just then.
+    With FRR stopped, or started just now and alone still, the last whole answer counts: a
+    router's address must not become a guest's because the routers cannot be seen just then.
+    It outlives a boot, for guests start before OSPF has a neighbour.
     """
     try:
         neighbours = lsdb.neighbours(vtysh.show(lsdb.NEIGHBOURS))
@@ -114,17 +117,20 @@ def _routers() -> tuple[frozenset[IPv4Address], bool]:
                        *lsdb.router_ids(routers),
                        *(a for several in lsdb.router_addresses(routers).values()
                          for a in several)))
+    if not any(n.full for n in neighbours):
+        return found | _remembered_routers(), False
     text = "".join(f"{address}\n" for address in sorted(found))
-    if found and text != _text(RUN / "routers"):
-        _write(RUN / "routers", text)
-    return found or _remembered_routers(), True
+    if text != _text(ROUTERS):
+        ROUTERS.parent.mkdir(parents=True, exist_ok=True)
+        _write(ROUTERS, text)
+    return found, True
 
 
 def _remembered_routers() -> frozenset[IPv4Address]:
     try:
-        return frozenset(map(IPv4Address, _text(RUN / "routers").split()))
+        return frozenset(map(IPv4Address, _text(ROUTERS).split()))
     except AddressValueError:
-        return frozenset()  # torn by a full /run; the next good answer replaces it
+        return frozenset()  # torn by a full disk; the next good answer replaces it
 
 
 @contextmanager

@@ -28,10 +28,9 @@ NEVER = never_ours(INTERFACES, [IPv4Address("10.0.1.1")], [IPv4Address("10.0.13.
                    [IPv4Address("10.255.0.2")])
 
 
-def _node(config: Config = CONFIG, running: tuple[int, ...] = (101, 102, 104), **more: object
-          ) -> Node:
-    return replace(Node("pve1", classify(config, INTERFACES), INTERFACES, frozenset(running),
-                        NEVER), **more)  # type: ignore[arg-type]
+def _node(config: Config = CONFIG, **more: object) -> Node:
+    return replace(Node("pve1", classify(config, INTERFACES), INTERFACES, never=NEVER),
+                   **more)  # type: ignore[arg-type]
 
 
 def _guest(vmid: int = 101, address: str = "198.51.100.7", bridge: str = "vmbr1",
@@ -43,7 +42,9 @@ def _guest(vmid: int = 101, address: str = "198.51.100.7", bridge: str = "vmbr1"
 
 
 def _desired(*guests: Guest, config: Config = CONFIG, **node: object) -> Desired:
-    return desired(config, guests, replace(_node(config), **node))  # type: ignore[arg-type]
+    """Of a node on which all these guests run, unless said otherwise; 999 never does."""
+    node.setdefault("running", frozenset(g.vmid for g in guests if g.node == "pve1") - {999})
+    return desired(config, guests, _node(config, **node))
 
 
 def test_a_running_attached_guest_is_announced() -> None:
@@ -100,6 +101,34 @@ def test_an_entry_bound_to_a_guest_or_a_bridge_permits_only_that() -> None:
     assert len(_desired(_guest(address="192.0.2.9", bridge="vmbr2")).announcements) == 1
 
 
+def test_a_bridge_that_is_listed_stands_for_its_vlans() -> None:
+    interfaces = (*(replace(i, vlan_filtering=i.name == "vmbr2") for i in INTERFACES),
+                  Interface(8, "vmbr2.5", "vlan", lower="vmbr2"))
+    guest = _guest(address="192.0.2.9", bridge="vmbr2", tag=5)
+    (announcement,) = _desired(guest, interfaces=interfaces,
+                               roles=classify(CONFIG, interfaces)).announcements
+    assert announcement.device == "vmbr2.5"
+
+
+def test_the_subnet_of_a_guest_bridges_own_address_is_the_guests() -> None:
+    interfaces = tuple(
+        replace(i, addresses=(IPv4Interface("198.51.100.1/24"),)) if i.name == "vmbr1" else i
+        for i in INTERFACES)
+    config = replace(CONFIG, guest_bridges=NameList(False, ("vmbr1",)))
+    roles = classify(config, interfaces)
+    result = _desired(_guest(), config=config, interfaces=interfaces, roles=roles)
+    assert len(result.announcements) == 1
+
+
+def test_an_attached_vm_is_a_finding() -> None:
+    (finding,) = _desired(replace(_guest(), kind="qemu")).findings
+    assert finding.code == "vm"
+
+
+def test_a_guest_that_runs_without_any_config_makes_the_unclaimed_unknown() -> None:
+    assert _desired(_guest(), running=frozenset({101, 666})).unknown
+
+
 def test_a_guest_on_an_uplink_bridge_is_a_finding_with_the_way_out() -> None:
     result = _desired(_guest(bridge="vmbr0"))
     assert result.announcements == ()
@@ -147,14 +176,15 @@ def test_who_has_it_already_keeps_it() -> None:
 
 def test_a_running_guest_that_could_not_be_read_makes_the_unclaimed_unknown() -> None:
     broken = _guest(102, incomplete=True)
-    assert _desired(_guest(), broken).unknown
-    assert not _desired(_guest(), replace(broken, vmid=999)).unknown, "it does not run here"
-    assert not _desired(_guest(), replace(broken, node="pve2")).unknown
+    assert _desired(_guest(), broken, running=frozenset({101, 102})).unknown
+    assert not _desired(_guest(), broken, running=frozenset({101})).unknown, "it does not run here"
+    elsewhere = replace(broken, node="pve2")
+    assert not _desired(_guest(), elsewhere, running=frozenset({101})).unknown
 
 
 def test_claims_of_the_whole_cluster_are_known() -> None:
     assert _desired(_guest(), _guest(500, "198.51.100.9", node="pve2")).claimed == {
-        IPv4Address("198.51.100.7"), IPv4Address("198.51.100.9")}
+        (IPv4Address("198.51.100.7"), MAC), (IPv4Address("198.51.100.9"), MAC)}
 
 
 def test_a_guest_names_no_reason_of_its_own() -> None:

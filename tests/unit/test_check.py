@@ -17,7 +17,7 @@ from pve_ospf.evidence import NEEDED_DAEMONS, Daemons, Guests, Mark, Readings, R
 from pve_ospf.interfaces import classify
 from pve_ospf.lsdb import ExternalLsa, KernelRoute, OspfInterface
 from pve_ospf.model import GATEWAY, Finding, Guest, GuestNet, Interface
-from pve_ospf.routes import DeviceAddress, KernelState, Neighbour, Route, wanted_sysctls
+from pve_ospf.routes import DeviceAddress, KernelState, Neighbour, Route, watched_sysctls
 
 CONFIG = parse("allow: [198.51.100.0/24, 10.1.0.0/24]\n", "pve-ospf.yaml", "pve1")
 MAC = "02:00:00:00:01:01"
@@ -77,7 +77,7 @@ def healthy() -> Readings:
         neighbours=frozenset(Neighbour(a, "vmbr1", MAC) for a in served),
         proxies=frozenset({Neighbour(ONLINK, "eth0")}),
         addresses=frozenset({DeviceAddress("vmbr1", GATEWAY)}),
-        sysctls=frozenset(wanted_sysctls(ROLES)))
+        sysctls=frozenset(watched_sysctls(ROLES)))
     return Readings(
         node="pve1", config=CONFIG, roles=ROLES, state=state, guests=own,
         zebra=tuple(map(zebra, served)), lsas=(lsa(WEB), lsa(DB)),
@@ -248,9 +248,9 @@ def test_guests_that_are_not_attached_or_do_not_run_are_not() -> None:
      [("missing-entry", str(a)) for a in (ONLINK, WEB, DB)]),
     ({"proxies": frozenset()}, [("missing-entry", str(ONLINK))]),
     ({"addresses": frozenset()}, [("missing-gateway", "vmbr1")]),
-    ({"sysctls": frozenset(s for s in wanted_sysctls(ROLES) if s.device != "eth0")},
+    ({"sysctls": frozenset(s for s in watched_sysctls(ROLES) if s.device != "eth0")},
      [("forwarding-off", "eth0")]),
-    ({"sysctls": frozenset(s for s in wanted_sysctls(ROLES) if s.device == "eth0")},
+    ({"sysctls": frozenset(s for s in watched_sysctls(ROLES) if s.device == "eth0")},
      [("forwarding-off", "vmbr1"), ("proxy-arp-off", "vmbr1"), ("proxy-delay", "vmbr1")]),
 ], ids=["neighbours", "proxies", "gateway", "uplink's sysctls", "bridge's sysctls"])
 def test_the_rest_of_the_kernel(changes: dict[str, Any], expected: list[tuple[str, str]]) -> None:

@@ -89,6 +89,20 @@ def test_a_tunnel_named_by_pattern_and_one_that_the_administrator_wants_as_uplin
         ["vmbr0", "wg0"], ["vmbr1"], [])
 
 
+def test_a_tunnel_with_a_ring_on_it_is_kept_out_whatever_is_named() -> None:
+    found = (*NODE, _interface("tun0", "10.255.0.1/24", kind="tun"))
+    config = replace(CONFIG, tunnels=Tunnels(interfaces=NameList(False, ("wg*",))))
+    assert _names(classify(config, found)) == (["tun0", "vmbr0"], ["vmbr1"], [])
+    ring = [IPv4Address("10.255.0.1")]
+    assert _names(classify(config, found, ring)) == (["vmbr0"], ["vmbr1"], ["tun0"])
+    assert _names(classify(config, NODE, [IPv4Address("10.0.1.11")]))[2] == []
+
+
+def test_a_vpns_tap_in_the_lans_bridge_makes_the_lan_no_tunnel() -> None:
+    found = (*NODE, _interface("tap0", kind="tun", master="vmbr0"))
+    assert _names(classify(CONFIG, found)) == (["vmbr0"], ["vmbr1"], ["tap0"])
+
+
 def test_a_named_guest_bridge_that_leads_to_the_network_stays_an_uplink() -> None:
     config = replace(CONFIG, guest_bridges=NameList(True, ("vmbr0",)))
     assert _names(classify(config, NODE)) == (["vmbr0"], ["vmbr0", "vmbr1"], [])

@@ -32,7 +32,7 @@ READY = KernelState(addresses=frozenset({DeviceAddress("vmbr1", GATEWAY)}),
                     sysctls=frozenset(BRIDGE))
 SERVING = replace(READY, routes=frozenset({Route(HOST, "vmbr1")}),
                   neighbours=frozenset({Neighbour(ADDRESS, "vmbr1", MAC)}))
-ONE = Desired((Announcement(ADDRESS, "vmbr1", MAC, 101),), claimed=frozenset({ADDRESS}))
+ONE = Desired((Announcement(ADDRESS, "vmbr1", MAC, 101),), claimed=frozenset({(ADDRESS, MAC)}))
 
 
 def _changes(desired: Desired, state: KernelState, roles: Roles = ROLES) -> list[Change]:
@@ -107,9 +107,15 @@ def test_the_gateway_is_put_back_and_the_administrators_own_counts() -> None:
     assert _changes(ONE, his) == []
 
 
-def test_the_gateway_leaves_a_bridge_that_serves_guests_no_more() -> None:
-    assert Change("delete", DeviceAddress("vmbr1", GATEWAY)) in _changes(
-        Desired(), READY, replace(ROLES, guest_bridges=()))
+def test_a_bridge_that_serves_guests_no_more_gives_back_what_it_was_given_last_of_all() -> None:
+    """One that got a NIC would answer ARP for that LAN; and with the address the kernel drops
+    the routes without a word."""
+    assert _changes(Desired(), SERVING, replace(ROLES, guest_bridges=())) == [
+        Change("delete", Route(HOST, "vmbr1")),
+        Change("delete", Neighbour(ADDRESS, "vmbr1", MAC)),
+        Change("replace", Sysctl("conf", "vmbr1", "proxy_arp", 0)),
+        Change("replace", Sysctl("neigh", "vmbr1", "proxy_delay", 80)),
+        Change("delete", DeviceAddress("vmbr1", GATEWAY))]
 
 
 def test_on_link_gets_a_proxy_entry_on_the_uplink() -> None:
@@ -117,7 +123,7 @@ def test_on_link_gets_a_proxy_entry_on_the_uplink() -> None:
     on_link = Desired((Announcement(address, "vmbr1", MAC, 101, "vmbr0"),))
     assert [c.item for c in _changes(on_link, READY)] == [
         Neighbour(address, "vmbr1", MAC), Route(IPv4Network("10.0.1.99/32"), "vmbr1"),
-        Neighbour(address, "vmbr0")]
+        Neighbour(address, "vmbr0"), Sysctl("neigh", "vmbr0", "proxy_delay", 0)]
     state = replace(READY, proxies=frozenset({Neighbour(address, "vmbr0")}))
     assert _changes(Desired(), state) == [Change("delete", Neighbour(address, "vmbr0"))]
 
@@ -131,6 +137,7 @@ def test_an_uplink_never_answers_for_others() -> None:
 
 @pytest.mark.parametrize("foreign", [
     {"routes": frozenset({Route(HOST, "eth9", protocol=3)})},
+    {"routes": frozenset({Route(HOST, "", protocol=3, kind="blackhole")})},
     {"neighbours": frozenset({Neighbour(ADDRESS, "vmbr1", "02:00:00:00:00:01", protocol=0)})},
 ])
 def test_what_somebody_else_made_is_named_and_kept(foreign: dict[str, frozenset[object]]) -> None:
@@ -151,8 +158,13 @@ def test_nothing_is_withdrawn_because_a_guest_could_not_be_read() -> None:
     assert _changes(Desired(unknown=True), SERVING) == []
 
 
+def test_not_even_when_a_clone_elsewhere_claims_the_address() -> None:
+    clone = Desired(unknown=True, claimed=frozenset({(ADDRESS, "bc:24:11:00:00:77")}))
+    assert _changes(clone, SERVING) == []
+
+
 def test_but_what_a_stopped_guest_claims_is() -> None:
-    stopped = Desired(unknown=True, claimed=frozenset({ADDRESS}))
+    stopped = Desired(unknown=True, claimed=frozenset({(ADDRESS, MAC)}))
     assert Change("delete", Route(HOST, "vmbr1")) in _changes(stopped, SERVING)
 
 
