@@ -94,6 +94,8 @@ class Node(FrrMachine):
             )
             program.chmod(0o755)
         (upper / "var/lib/vz/snippets").mkdir(parents=True)
+        # By it a program knows that /etc/pve belongs here, also while it is not mounted.
+        (upper / "usr/bin/pmxcfs").write_text("#!/bin/sh\nexit 1\n")
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """As Machine.write(); a guest's config written by hand is counted in .vmlist too."""

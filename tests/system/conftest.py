@@ -18,11 +18,12 @@ from tests.system.standing import ALLOW, OTHER, WEB, Guests, known_to
 @pytest.fixture(scope="session")
 def standing(deb: Path) -> Iterator[Lab]:
     """Two nodes in two networks, both adjacent, pve-ospf applied on both."""
-    with topology.demo(deb=deb) as lab:
+    with topology.demo(deb=deb, hurry=True) as lab:
         lab.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
         together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
         for node in lab.nodes:
             poll(partial(node.full, 1), 30, f"{node.name} is adjacent")
+        lab.settle()
         yield lab
 
 

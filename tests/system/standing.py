@@ -18,9 +18,10 @@ def known_to(machine: Machine, address: str) -> str:
     return str(found[0].get("gateway", found[0].get("dev"))) if found else ""
 
 
-def out_of_ospf(node: Node, address: str) -> bool:
-    """Whether the node has no external LSA of its own for this host."""
-    said = node.vtysh("show ip ospf database external self-originate")
+def out_of_ospf(node: Node, address: str, whose: str = "self-originate") -> bool:
+    """Whether the node's database holds no external LSA for this host, of its own or of
+    `whose` (as FRR writes it)."""
+    said = node.vtysh(f"show ip ospf database external {whose}")
     return f"Link State ID: {address} " not in said and f"Link State ID: {address}\n" not in said
 
 

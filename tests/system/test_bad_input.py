@@ -123,12 +123,37 @@ def test_etc_pve_absent_changes_nothing_and_is_exit_3(node: Node, lab: Lab) -> N
     with node.pve_gone():
         for command in ("sync", "check"):
             done = node.run(["pve-ospf", command], check=False)
-            assert done.returncode in (2, 3), done.output
-            assert "/etc/pve" in done.stderr
+            assert done.returncode == 3, done.output
+            assert "/etc/pve" in done.output
         hook = node.run(["/var/lib/vz/snippets/pve-ospf", 101, "post-stop"], check=False)
         assert (hook.returncode, hook.output) == (0, "")
         assert _routes(node) == [WEB]
     assert lab.client.ping(WEB)
+
+
+def test_a_changed_host_name_withdraws_nothing(node: Node) -> None:
+    """The node's name is where /etc/pve/local leads."""
+    node.run(["hostname", "renamed"])
+    try:
+        assert _sync(node).returncode == 0
+        assert _routes(node) == [WEB]
+    finally:
+        node.run(["hostname", node.name])
+
+
+def test_a_guest_bridge_that_gets_a_nic_gives_back_what_it_was_given(node: Node) -> None:
+    """With proxy_arp it would answer for the whole LAN behind the NIC."""
+    node.bridge("vmbr5")
+    node.ip("link add nic5 type veth peer name nic5far")
+    try:
+        _sync(node)
+        assert "169.254.1.1" in node.sh("ip -4 addr show vmbr5")
+        node.ip("link set nic5 master vmbr5")
+        _sync(node)
+        assert "169.254.1.1" not in node.sh("ip -4 addr show vmbr5")
+        assert node.sh("cat /proc/sys/net/ipv4/conf/vmbr5/proxy_arp") == "0"
+    finally:
+        node.ip("link del nic5", "link del vmbr5")
 
 
 def test_etc_pve_read_only_hinders_nothing(node: Node) -> None:

@@ -8,15 +8,15 @@ from tests.lab.lab import Lab
 from tests.lab.node import Node
 from tests.lab.poll import poll
 from tests.lab.process import Result
-from tests.system.standing import Guests, known_to
+from tests.system.standing import Guests, known_to, out_of_ospf
 
 HOOK = "/var/lib/vz/snippets/pve-ospf"
 WEB = "198.51.100.7"
 
 
-def _hook(node: Node, vmid: int, phase: str) -> Result:
-    return node.run([HOOK, vmid, phase], check=False,
-                    env={"PATH": "/sbin:/bin:/usr/sbin:/usr/bin", "LC_ALL": "C"})
+def _hook(node: Node, vmid: int, phase: str, **environment: str) -> Result:
+    plain = {"PATH": "/sbin:/bin:/usr/sbin:/usr/bin", "LC_ALL": "C"}
+    return node.run([HOOK, vmid, phase], check=False, env=plain | environment)
 
 
 def test_it_is_where_proxmox_looks_and_executable(lab: Lab) -> None:
@@ -88,15 +88,26 @@ def test_or_on_another_node(lab: Lab, guests: Guests) -> None:
 
 def test_a_guest_that_comes_over_is_not_refused_for_its_own_old_announcement(
         lab: Lab, guests: Guests) -> None:
-    """HA recovery: the config has moved, and the old node's LSA is still about. A stopped
-    clone with the same address on the old node must not change that verdict's cause."""
+    """The config has moved, and the old node's LSA is still about: not even a stopped clone on
+    the old node makes that the clone's, where it is known whence the guest came."""
     one, two = lab.node("pve1"), lab.node("pve2")
     guests.attached(one, 101, f"{WEB}/32")
     one.pct("start", 101)
     poll(lambda: known_to(two, WEB), 10, "pve2 has the LSA")
     one.run(["mv", "/etc/pve/nodes/pve1/lxc/101.conf", "/etc/pve/nodes/pve2/lxc/101.conf"])
-    assert _hook(two, 101, "pre-start").returncode == 0
-    one.run(["mv", "/etc/pve/nodes/pve2/lxc/101.conf", "/etc/pve/nodes/pve1/lxc/101.conf"])
+    try:
+        assert _hook(two, 101, "pre-start").returncode == 0
+        guests.stopped(one, 102, f"{WEB}/32")
+        assert _hook(two, 101, "pre-start", PVE_MIGRATED_FROM="pve1").returncode == 0
+        assert _hook(two, 101, "pre-start").returncode == 1, "the control"
+        one.legs["eth0"].down()
+        poll(lambda: not known_to(two, WEB), 15, "pve1 is dead to the network")
+        assert not out_of_ospf(two, WEB, "adv-router 10.0.1.11"), "its LSA lives on"
+        assert _hook(two, 101, "pre-start").returncode == 0
+    finally:
+        one.legs["eth0"].up()
+        poll(lambda: known_to(two, WEB), 30, "pve1 is back")
+        one.run(["mv", "/etc/pve/nodes/pve2/lxc/101.conf", "/etc/pve/nodes/pve1/lxc/101.conf"])
 
 
 def test_a_duplicate_that_only_stands_in_a_config_is_reported_not_refused(

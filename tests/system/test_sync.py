@@ -10,6 +10,7 @@ import pytest
 from tests.lab.lab import Lab
 from tests.lab.node import Node
 from tests.lab.poll import poll
+from tests.lab.process import kill_group
 from tests.system.standing import ALLOW, WEB, Guests, known_to
 
 
@@ -101,15 +102,21 @@ def test_killed_at_any_moment_the_next_one_puts_it_right(node: Node, guests: Gue
 
 
 def test_a_hundred_hooks_at_once(node: Node, guests: Guests) -> None:
-    """All phases of several guests, in no order: the outcome is that of the last state."""
+    """All phases of several guests, in no order, while links come and go, which interrupts
+    every reading of the kernel: the outcome is that of the last state."""
     hook = "/var/lib/vz/snippets/pve-ospf"
     guests.attached(node, 130, "198.51.100.130/32")
     guests.attached(node, 131, "198.51.100.131/32")
     node.pct("start", 130)
     before = _kernel(node)
-    node.sh("ip route flush proto 205")
+    node.sh("ip route flush proto 205;"
+            "for i in $(seq 40); do ip link add churn$i type veth peer name churned$i; done")
+    churn = node.popen(["sh", "-c", "while :; do ip link add churn type veth peer name churned;"
+                        "ip link del churn; done"])
     node.run(["sh", "-c", f"for i in $(seq 25); do {hook} 101 post-start & {hook} 131 post-stop & "
               f"{hook} 130 pre-stop & {hook} 130 post-start & done; wait"], timeout=180)
+    kill_group(churn)
+    node.sh("for i in $(seq 40); do ip link del churn$i; done; ip link del churn 2>/dev/null || :")
     assert _kernel(node) == before
     assert _sync(node) == ""
 

@@ -249,7 +249,7 @@ def test_guests_that_are_not_attached_or_do_not_run_are_not() -> None:
     ({"proxies": frozenset()}, [("missing-entry", str(ONLINK))]),
     ({"addresses": frozenset()}, [("missing-gateway", "vmbr1")]),
     ({"sysctls": frozenset(s for s in watched_sysctls(ROLES) if s.device != "eth0")},
-     [("forwarding-off", "eth0")]),
+     [("forwarding-off", "eth0"), ("proxy-delay", "eth0")]),
     ({"sysctls": frozenset(s for s in watched_sysctls(ROLES) if s.device == "eth0")},
      [("forwarding-off", "vmbr1"), ("proxy-arp-off", "vmbr1"), ("proxy-delay", "vmbr1")]),
 ], ids=["neighbours", "proxies", "gateway", "uplink's sysctls", "bridge's sysctls"])
