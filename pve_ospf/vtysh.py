@@ -43,8 +43,8 @@ class Result:
 def run(arguments: Sequence[str | Path], timeout: float) -> Result:
     """Runs a program to its end, in the C locale; `timeout` is in seconds.
 
-    When the time is over, it and its children are killed. Raises CannotTell then, and when
-    the program is not there.
+    When the time is over, or an exception interrupts the wait, it and its children are killed.
+    Raises CannotTell when the time is over, and when the program is not there.
     """
     command = [str(word) for word in arguments]
     # Files, not pipes: the daemons that frrinit.sh starts keep theirs open for ever.
@@ -55,10 +55,13 @@ def run(arguments: Sequence[str | Path], timeout: float) -> Result:
         except FileNotFoundError:
             raise CannotTell(f"{command[0]} is not installed",
                              "apt install frr frr-pythontools") from None
-        ended = _ends_within(child, timeout)
-        if not ended:
-            os.killpg(child.pid, signal.SIGKILL)
-        code = child.wait()
+        ended = False
+        try:
+            ended = _ends_within(child, timeout)
+        finally:  # also on Ctrl-C and when a hook's time is up: nobody else would end it
+            if not ended:
+                os.killpg(child.pid, signal.SIGKILL)
+            code = child.wait()
         if not ended:
             raise CannotTell(f"{' '.join(command)}: no answer within {timeout:g} s",
                              "A daemon of FRR hangs; see: systemctl status frr")
