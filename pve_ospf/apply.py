@@ -6,8 +6,10 @@ daemons do not follow or a neighbour does not come back, files and daemons are w
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
@@ -37,18 +39,12 @@ def generate() -> str:
                    for path, part in layout.files)
 
 
-def differences() -> str:
-    """What apply would change, as text; "" when FRR's files and the running FRR are as
-    generated. Raises as apply does."""
-    plan = frrplan.look(*frrplan.wanted(), force=True)
-    return "\n".join([*frrplan.file_diff(plan.changes), *_running_difference(plan)])
-
-
 def apply(dry_run: bool, force: bool, out: Out) -> None:
     """Installs the generated configuration; `out` gets the diff and the progress, by lines.
 
-    Raises Refused when it would lose a neighbour (unless `force`), contradict lines of the
-    administrator's, or had to be undone; ConfigError; CannotTell.
+    Raises Refused when it would lose a neighbour or cut another daemon of FRR's (unless
+    `force`), contradict lines of the administrator's, or had to be undone; ConfigError;
+    CannotTell.
     """
     with frrfiles.alone():
         config, layout = frrplan.wanted()
@@ -60,6 +56,7 @@ def apply(dry_run: bool, force: bool, out: Out) -> None:
         _validate(plan)
         for line in [*frrplan.file_diff(plan.changes), *_running_difference(plan)]:
             out(line)
+        _check_others(plan, force, out)
         before = _neighbours() if plan.running is not None else ()
         given_up = _check_neighbours(plan, before, force, out)
         if dry_run:
@@ -80,13 +77,14 @@ def restore(out: Out) -> None:
     """
     with frrfiles.alone():
         memory = frrfiles.recall()
-        files, running = frrplan.without_us(frrfiles.layout(_dialect()))
+        files, running, bare = frrplan.without_us(frrfiles.layout(_dialect()))
         changed = [change for change in (*files, *_switched_back(memory))
                    if change.old != change.new]
         for change in changed:
             frrfiles.write(change)
             out(f"{change.path}: our part is taken away")
-        _undo_running(memory, running, out)
+        ours_runs = frrconf.statements(running) != frrconf.statements(bare)
+        _undo_running(memory, bare if ours_runs else None, _used(memory, files), out)
         _publish(None, out)
         frrfiles.forget()
 
@@ -122,6 +120,21 @@ def _sound(errors: list[str], source: str) -> None:
     if errors:
         raise Refused(f"FRR does not accept {source}: {errors[0]}",
                       "\n".join(f"  {error}" for error in errors[1:]))
+
+
+def _check_others(plan: Plan, force: bool, out: Out) -> None:
+    """Refuses to restart daemons that somebody routes with. FRR has no way to start
+    one alone and have watchfrr look after it but its reload, which sets more than what is ours:
+    it switches IPv6 forwarding on (8.4, 10.3)."""
+    others = vtysh.others() if plan.running is None else []
+    if others and not force:
+        raise Refused(
+            f"ospfd does not run, and to start it FRR is restarted: that cuts {', '.join(others)}",
+            "To do it: pve-ospf apply --force. To start ospfd without that: set ospfd=yes in\n"
+            f"{frrplan.DAEMONS}, then: systemctl reload frr (which makes all of FRR what its "
+            "files say,\nand switches IPv6 forwarding on), then: pve-ospf apply")
+    if others:
+        out(f"{', '.join(others)} will be restarted, too (--force)")
 
 
 def _check_neighbours(plan: Plan, before: Collection[Neighbour], force: bool,
@@ -188,28 +201,35 @@ def _install(plan: Plan, watch: _Watch, out: Out) -> None:
     memory, boot = frrfiles.recall(), vtysh.starts_at_boot()
     frrfiles.remember(_about_to(memory, plan, boot))
     zebra_ran = vtysh.running("zebra")
-    try:
-        for change in plan.changes:
-            frrfiles.write(change)
-        if not boot:
-            vtysh.start_at_boot(True)
-            out("FRR starts at boot from now on.")
-        if plan.running is None:
-            out("FRR is restarted, with all its daemons: ospfd does not run yet.")
-            vtysh.restart()
-        else:
-            _reload(plan)
-        _wait_until_followed(plan, out)
-        _wait_for_neighbours(watch, out)
-    except (PveOspfError, OSError, KeyboardInterrupt) as error:
-        why = getattr(error, "message", None) or str(error) or "interrupted"
-        out(f"{why}; going back to what was before.")
-        _go_back(plan, watch, boot, zebra_ran)
-        frrfiles.remember(memory)
-        _say_what_became_of(watch, out)
-        raise Refused(f"{why}; everything is as it was before",
-                      getattr(error, "hint", "")) from error
+    with _on(_ENDING, _end):
+        try:
+            _change(plan, boot, watch, out)
+        except BaseException as error:  # whatever it is: half of a change must not stay
+            with _on((*_ENDING, signal.SIGINT), _later):
+                _go_back(plan, watch, boot, zebra_ran, _reason(error))
+                frrfiles.remember(memory)
+            out = _to_whom_listens(out)
+            out(f"{_reason(error)}; gone back to what was before.")
+            with _on(_ENDING, _end):
+                _say_what_became_of(watch, out)
+            raise Refused(f"{_reason(error)}; everything is as it was before",
+                          getattr(error, "hint", "")) from error
     frrfiles.remember(_done(memory, plan, boot))
+
+
+def _change(plan: Plan, boot: bool, watch: _Watch, out: Out) -> None:
+    for change in plan.changes:
+        frrfiles.write(change)
+    if not boot:
+        vtysh.start_at_boot(True)
+        out("FRR starts at boot from now on.")
+    if plan.running is None:
+        out("FRR is restarted, with all its daemons: ospfd does not run yet.")
+        vtysh.restart()
+    else:
+        _reload(plan)
+    _wait_until_followed(plan, out)
+    _wait_for_neighbours(watch, out)
 
 
 def _reload(plan: Plan) -> None:
@@ -272,12 +292,33 @@ def _say_what_became_of(watch: _Watch, out: Out) -> None:
         out(f"{error.message}, although the configuration is the old one.")
 
 
-def _go_back(plan: Plan, watch: _Watch, boot: bool, zebra_ran: bool) -> None:
-    """Files, switches and running daemons as they were. Raises Refused when FRR will not."""
-    for change in reversed(plan.changes):
-        frrfiles.write(Change(change.path, change.new, change.old, change.private))
-    if not boot:
-        vtysh.start_at_boot(False)
+def _go_back(plan: Plan, watch: _Watch, boot: bool, zebra_ran: bool, why: str) -> None:
+    """Files, switches and running daemons as they were: all of it that can be, whatever of it
+    fails. Raises Refused with what is not."""
+    try:
+        with contextlib.ExitStack() as back:  # the last one first
+            back.callback(_daemons_back, plan, watch, zebra_ran)
+            if not boot:
+                back.callback(vtysh.start_at_boot, False)
+            for change in plan.changes:
+                # As if there were nothing: the copy of what was before must not be replaced.
+                back.callback(frrfiles.write, replace(change, old=None, new=change.old))
+    except Exception as error:
+        paths = {str(c.path): frrfiles.read(c.path) == c.old for c in plan.changes}
+        stuck = [path for path, done in paths.items() if not done]
+        if stuck:
+            raise Refused(
+                f"{why}; {', '.join(stuck)} could not be put back: {_reason(error)}",
+                f"As it was before it is in {frrfiles.STATE}/before. Put it back, then: "
+                "systemctl restart frr") from error
+        verb = "stop" if plan.running is None and not zebra_ran else "restart"
+        raise Refused(
+            f"{why}; {', '.join(paths) or 'FRR has its files'} as before, but the running FRR is "
+            f"not what it was: {_reason(error)}",
+            f"To make it that: systemctl {verb} frr") from error
+
+
+def _daemons_back(plan: Plan, watch: _Watch, zebra_ran: bool) -> None:
     if plan.running is not None:
         if plan.queue:
             vtysh.configure(plan.queue_back)
@@ -291,6 +332,59 @@ def _go_back(plan: Plan, watch: _Watch, boot: bool, zebra_ran: bool) -> None:
         vtysh.restart()
     else:
         vtysh.stop()
+
+
+class _Ended(PveOspfError):
+    """Somebody ends us, or the terminal is gone."""
+
+
+_ENDING = (signal.SIGHUP, signal.SIGTERM)
+
+
+def _end(number: int, _frame: object) -> None:
+    for each in _ENDING:
+        signal.signal(each, _later)  # a second one must not end the going back
+    raise _Ended(f"ended by {signal.Signals(number).name}")
+
+
+def _later(_number: int, _frame: object) -> None:
+    """Not now. Unlike SIG_IGN, FRR's programs do not inherit it."""
+
+
+@contextlib.contextmanager
+def _on(signals: Iterable[signal.Signals],
+        handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Signals go to `handler` meanwhile, but for those that are ignored (nohup)."""
+    before = {each: signal.getsignal(each) for each in signals}
+    before = {each: former for each, former in before.items() if former is not signal.SIG_IGN}
+    try:
+        for each in before:
+            signal.signal(each, handler)
+        yield
+    finally:
+        for each, former in before.items():
+            signal.signal(each, former)
+
+
+def _reason(error: BaseException) -> str:
+    match error:
+        case PveOspfError():
+            return error.message
+        case KeyboardInterrupt():
+            return "interrupted"
+        case BrokenPipeError():
+            return "nobody reads the output any more"
+        case OSError():
+            return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _to_whom_listens(out: Out) -> Out:
+    """`out` that is not stopped by a terminal or a pipe that is gone."""
+    def say(line: str) -> None:
+        with contextlib.suppress(OSError):
+            out(line)
+    return say
 
 
 def _about_to(memory: Memory, plan: Plan, boot: bool) -> Memory:
@@ -308,7 +402,8 @@ def _done(memory: Memory, plan: Plan, boot: bool) -> Memory:
         blocks={str(c.path): [frrconf.installed(c.new or "", "")] for c in plan.files},
         lines={**former, **memory.lines}, made=[*memory.made, *made],
         shared=[(s.stanza, s.text) for s in sorted(plan.shared)],
-        service=memory.service or not boot)
+        service=memory.service or not boot,
+        daemons=memory.daemons if memory.service else sorted(frrfiles.others_enabled()))
 
 
 # -- afterwards -----------------------------------------------------------------------------
@@ -324,22 +419,37 @@ def _switched_back(memory: Memory) -> list[Change]:
     return changes
 
 
-def _undo_running(memory: Memory, running: str | None, out: Out) -> None:
-    if memory.service:
+def _used(memory: Memory, files: Iterable[Change]) -> bool:
+    """Whether the administrator routes with FRR by now: with a daemon that he switched on
+    since we had FRR started (Proxmox's package may switch on some), or by his files."""
+    stanzas = {s.stanza for change in files for s in frrconf.statements(change.new or "")}
+    return bool(frrfiles.others_enabled() - set(memory.daemons)) or any(
+        stanza.startswith("router ") and stanza != "router ospf" for stanza in stanzas)
+
+
+def _undo_running(memory: Memory, bare: str | None, used: bool, out: Out) -> None:
+    """`bare` is what ospfd shall do without us, None when it does nothing of ours; `used`:
+    FRR is the administrator's by now and is not stopped."""
+    others = vtysh.others()
+    if memory.service and not used:
         vtysh.start_at_boot(False)
         out("FRR is stopped and no longer starts at boot: it did not before.")
         vtysh.stop()
-    elif running is not None and not frrfiles.ospfd_enabled():
+    elif bare is not None and not frrfiles.ospfd_enabled() and not others:
         out("FRR is restarted, to stop ospfd: it did not run before.")
         vtysh.restart()
-    elif running is not None:
-        with frrfiles.scratch(running) as path:
+    elif bare is not None:
+        with frrfiles.scratch(bare) as path:
             vtysh.reload(path)
         ours = {text for noted in memory.blocks.values() for block in noted
                 for text in (s.text for s in frrconf.statements(block))}
         if any(text.startswith(frrplan.WORK_QUEUE) for text in ours):
             vtysh.configure([f"no {frrplan.WORK_QUEUE}"])
         out("FRR goes on without our part.")
+        if not frrfiles.ospfd_enabled():
+            # watchfrr starts again what it was started with, and only a restart changes that.
+            out("ospfd has nothing to do any more and ends with FRR's next restart, which would "
+                f"cut {', '.join(others)} now.")
 
 
 def _publish(router_id: IPv4Address | None, out: Out) -> None:

@@ -55,13 +55,14 @@ class Change:
 class Memory:
     """What we changed: blocks by file, the newest last; lines we replaced, by file (None:
     there was none); files we made; statements the administrator's part had as well; whether
-    we had the service started at boot."""
+    we had the service started at boot, and the other daemons that were switched on then."""
 
     blocks: dict[str, list[str]] = field(default_factory=dict)
     lines: dict[str, str | None] = field(default_factory=dict)
     made: list[str] = field(default_factory=list)
     shared: list[tuple[str, str]] = field(default_factory=list)
     service: bool = False
+    daemons: list[str] = field(default_factory=list)
 
 
 def layout(dialect: Dialect) -> Layout:
@@ -93,6 +94,13 @@ def ospfd_enabled() -> bool:
     """Whether FRR starts ospfd when it starts."""
     return any(switches.enabled(read(path) or "", "ospfd")
                for path in (FRR / "daemons", *MORE_SWITCHES))
+
+
+def others_enabled() -> frozenset[str]:
+    """The daemons that FRR starts when it starts, but for ospfd and those it always starts."""
+    texts = (read(path) or "" for path in (FRR / "daemons", *MORE_SWITCHES))
+    return frozenset[str]().union(*map(switches.switched_on, texts)) - {
+        "ospfd", "staticd", "mgmtd"}
 
 
 def write(change: Change) -> None:

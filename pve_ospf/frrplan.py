@@ -107,23 +107,22 @@ def look(config: OspfdConfig, layout: Layout, *, force: bool = False) -> Plan:
                 *_queue(config, running), said & frrconf.statements(render(config)))
 
 
-def without_us(layout: Layout) -> tuple[tuple[Change, ...], str | None]:
-    """The files, and ospfd's running configuration (None while it does not run), less
-    everything that is ours. Raises CannotTell, and Refused on half a block."""
+def without_us(layout: Layout) -> tuple[tuple[Change, ...], str, str]:
+    """The files less everything that is ours; ospfd's running configuration ("" while it does
+    not run), and that less ours. Raises CannotTell, and Refused on half a block."""
     memory = frrfiles.recall()
     texts = {path: frrfiles.read(path) or "" for path, _ in layout.files}
     known = _known(texts, memory)
     files = []
     for path, text in texts.items():
+        there = frrfiles.read(path)
         theirs = frrconf.install(text, "", known, str(path))
-        gone = str(path) in memory.made and not frrconf.statements(theirs)
-        files.append(Change(path, frrfiles.read(path), None if gone else theirs))
+        gone = there is None or (str(path) in memory.made and not frrconf.statements(theirs))
+        files.append(Change(path, there, None if gone else theirs))
     said = frozenset[Statement]().union(
         *(frrconf.statements(change.new or "") for change in files))
-    if not vtysh.running("ospfd"):
-        return tuple(files), None
-    return tuple(files), frrconf.without(vtysh.running_config("ospfd"), known - said,
-                                         keep_interfaces=True)
+    running = vtysh.running_config("ospfd") if vtysh.running("ospfd") else ""
+    return tuple(files), running, frrconf.without(running, known - said, keep_interfaces=True)
 
 
 def file_diff(changes: Iterable[Change]) -> list[str]:

@@ -11,6 +11,7 @@ import re
 SPLIT = "no service integrated-vtysh-config"
 """Keeps `write memory` from creating frr.conf, beside which ospfd.conf is not read."""
 
+_SWITCH = re.compile(r"^\s*([a-z0-9]+d)=", re.MULTILINE)
 _INTEGRATED = re.compile(r"\s*(no\s+)?service\s+integrated-vtysh-config\s*")
 
 
@@ -21,6 +22,11 @@ def enabled(text: str, daemon: str) -> bool:
         return False
     value = text.split("\n")[rows[-1]].partition("=")[2].partition("#")[0]
     return value.strip().strip("'\"") not in ("no", "0", "")
+
+
+def switched_on(text: str) -> frozenset[str]:
+    """The daemons that a shell file of FRR's switches on; all but zebra end in d."""
+    return frozenset(name for name in _SWITCH.findall(text) if enabled(text, name))
 
 
 def enable(text: str, daemon: str) -> tuple[str, str | None]:

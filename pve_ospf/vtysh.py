@@ -26,6 +26,8 @@ RUN = Path("/run/frr")
 SYSTEMD = Path("/run/systemd/system")
 RELOAD = DAEMONS / "frr-reload.py"
 
+_ALWAYS = frozenset({"watchfrr", "zebra", "mgmtd", "staticd"})
+
 _VERSION = re.compile(r"^ospfd version (\d+(?:\.\d+)*)", re.MULTILINE)
 _NOT_ENABLED = re.compile(r"% OSPF (is not enabled|instance not found)")
 _DIFF_HEADINGS = re.compile(r"Lines To (Delete|Add)|=+|")
@@ -107,6 +109,12 @@ def running(daemon: str) -> bool:
         return Path(f"/proc/{pid}/comm").read_text().strip() == daemon
     except (FileNotFoundError, ProcessLookupError, ValueError):
         return False
+
+
+def others() -> list[str]:
+    """FRR's daemons that run beside ospfd and those that always do: somebody else's routing."""
+    names = {path.stem for path in RUN.glob("*.pid")} - _ALWAYS - {"ospfd"}
+    return sorted(name for name in names if running(name))
 
 
 def running_config(daemon: str = "ospfd") -> str:

@@ -62,11 +62,11 @@ def test_an_interrupted_wait_leaves_no_process(tmp_path: Path) -> None:
     with pytest.raises(_TimeUp):
         _run(tmp_path, 30)
     assert _no_child_left(), "the shell is neither killed nor reaped"
-    assert all([_ends(int((tmp_path / name).read_text())) for name in ("shell", "sleep")])
+    assert all(_ends(int((tmp_path / name).read_text())) for name in ("shell", "sleep"))
 
 
 def test_nor_does_one_whose_time_is_over(tmp_path: Path) -> None:
     with pytest.raises(CannotTell, match="no answer within 1 s"):
         _run(tmp_path, 1)
     assert _no_child_left()
-    assert all([_ends(int((tmp_path / name).read_text())) for name in ("shell", "sleep")])
+    assert all(_ends(int((tmp_path / name).read_text())) for name in ("shell", "sleep"))
