@@ -289,6 +289,21 @@ def test_a_guest_stays_announced_while_the_policy_changes(
     assert not said, said
 
 
+def test_an_interface_of_ours_comes_and_goes(node: Node) -> None:
+    """Left to itself frr-reload of 10.3 fails where an interface leaves the text and exists."""
+    node.sh("ip link add vxlan9 type vxlan id 9 dstport 4789 local 10.0.1.11 remote 10.0.1.1;"
+            "ip addr add 10.99.9.1/24 dev vxlan9; ip link set vxlan9 up")
+    try:
+        _apply(node)
+        assert "interface vxlan9\n ip ospf passive\n" in node.vtysh("show running-config")
+        node.write(CONFIG, ALLOW + "uplinks: [vmbr0]\ntunnels: {interfaces: [other]}\n")
+        _apply(node)
+        assert "vxlan9" not in node.vtysh("show running-config") + node.read(CONF)
+        assert node.full(1)
+    finally:
+        node.sh("ip link del vxlan9")
+
+
 def test_what_is_no_longer_allowed_is_withdrawn(lab: Lab, node: Node, guest: str) -> None:
     node.write(CONFIG, "allow: [203.0.113.0/24]\n")
     _apply(node)
