@@ -15,7 +15,7 @@ from .announce import Desired
 from .evidence import Readings, Report, Row, Unread, known
 from .model import Announcement, Finding
 from .ospfhealth import daemon_findings, neighbour_fine, ospf_findings
-from .routes import Change, DeviceAddress, Neighbour, Plan, Route, Sysctl, describe, plan
+from .routes import BridgeMac, Change, DeviceAddress, Neighbour, Plan, Route, Sysctl, describe, plan
 
 MAY_PASS = frozenset({
     "missing-route", "extra-route", "missing-zebra", "extra-zebra", "missing-lsa", "extra-lsa",
@@ -108,17 +108,22 @@ def _change(change: Change, holders: dict[IPv4Address, Announcement]) -> Finding
         case Neighbour():
             text = f"{'there is no' if lacks else 'no guest calls for the'} {describe(item)}"
             subject, code = str(item.address), f"{prefix}-entry"
+        case BridgeMac():
+            code, subject = "bridge-mac", item.device
+            text = "takes its MAC from its ports: with each guest's start or stop it may change"
         case DeviceAddress():
             text = (f"lacks the guests' gateway {item.address}" if lacks
                     else f"is not a guest bridge of ours and has the gateway {item.address}")
             subject, code = item.device, f"{prefix}-gateway"
         case Sysctl():
-            code, text = _SYSCTLS[item.name]
+            code, text = _SYSCTLS[item.name, item.value]
             subject = item.device
     return Finding(code, subject, text, "pve-ospf sync")
 
 
 _SYSCTLS = {
-    "forwarding": ("forwarding-off", "does not forward, so packets of guests are dropped"),
-    "proxy_arp": ("proxy-arp-off", "does not answer for the guests' gateways"),
-    "proxy_delay": ("proxy-delay", "answers ARP requests for guests up to 0.8 s late")}
+    ("forwarding", 1): ("forwarding-off", "does not forward, so packets of guests are dropped"),
+    ("proxy_arp", 1): ("proxy-arp-off", "does not answer for the guests' gateways"),
+    ("proxy_arp", 0): ("proxy-arp-on", "is no guest bridge, but answers for any address"),
+    ("proxy_delay", 80): ("proxy-delay", "is no guest bridge, but has proxy_delay 0"),
+    ("proxy_delay", 0): ("proxy-delay", "answers ARP requests for guests up to 0.8 s late")}

@@ -73,6 +73,8 @@ class Interface:
     master: str | None = None
     lower: str | None = None
     vlan_filtering: bool = False
+    mac_stays: bool = True
+    """False for a bridge that takes whatever MAC is the lowest of its ports'."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -75,7 +75,20 @@ class Sysctl:
         return f"/proc/sys/net/ipv4/{self.tree}/{self.device}/{self.name}"
 
 
-Item = Route | Neighbour | DeviceAddress | Sysctl
+@dataclass(frozen=True, slots=True, order=True)
+class BridgeMac:
+    """The MAC of a guest bridge, set so that it stays.
+
+    A bridge takes the lowest MAC of its ports, so it changes when guests start and stop. Then
+    the kernel drops every neighbour entry of the bridge, permanent ones too (measured), and
+    the guests send to a gateway MAC that is no more.
+    """
+
+    device: str
+    mac: str
+
+
+Item = BridgeMac | Route | Neighbour | DeviceAddress | Sysctl
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,8 @@ def describe(item: Item) -> str:
             return f"proxy entry {item.address} dev {item.device}"
         case Neighbour():
             return f"neighbour {item.address} lladdr {item.mac} dev {item.device}"
+        case BridgeMac():
+            return f"link {item.device} address {item.mac}"
         case DeviceAddress():
             return f"address {item.address} dev {item.device}"
         case Sysctl():
@@ -181,7 +196,9 @@ def plan(desired: Desired, roles: Roles, state: KernelState) -> Plan:
     neighbours = [Neighbour(a.address, a.device, a.mac) for a in free]
     proxies = [Neighbour(a.address, a.uplink) for a in free
                if a.uplink and a.uplink != a.device]
-    makes: Iterable[Item] = (*_missing_entries(neighbours, state.neighbours),
+    unset = {b.name for b in _own_bridges(roles) if not b.mac_stays}
+    lasting = [n for n in state.neighbours if n.device not in unset]
+    makes: Iterable[Item] = (*_missing_entries(neighbours, lasting),
                              *sorted(r for r in routes if r not in state.routes),
                              *_missing_entries(proxies, state.proxies))
     drops: Iterable[Item] = (*_stale_routes(routes, desired, state),
@@ -216,6 +233,9 @@ def _own_bridges(roles: Roles) -> list[Interface]:
 def _bridges(roles: Roles, state: KernelState) -> Iterable[Change]:
     own = {b.name for b in _own_bridges(roles)}
     present = {a.device for a in state.addresses if a.address == GATEWAY}
+    for bridge in _own_bridges(roles):
+        if not bridge.mac_stays:
+            yield Change("replace", BridgeMac(bridge.name, bridge.mac))
     for device in sorted(own - present):
         yield Change("replace", DeviceAddress(device, GATEWAY))
     for sysctl in wanted_sysctls(roles):

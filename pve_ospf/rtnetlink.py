@@ -21,6 +21,7 @@ from .model import Interface
 from .routes import (
     MAIN_TABLE,
     PROTOCOL,
+    BridgeMac,
     Change,
     DeviceAddress,
     Item,
@@ -138,7 +139,9 @@ def _apply(netlink: Any, change: Change) -> None:
             file.write(f"{item.value}\n")
         return
     index = _index(netlink, item.device)
-    if isinstance(item, Route):
+    if isinstance(item, BridgeMac):
+        netlink.link("set", index=index, address=item.mac)
+    elif isinstance(item, Route):
         netlink.route(verb, dst=str(item.destination), oif=index, proto=item.protocol,
                       scope=item.scope, priority=item.priority, table=MAIN_TABLE,
                       family=AF_INET)
@@ -187,7 +190,8 @@ def _interface(link: Any, names: dict[int, str], addresses: list[DeviceAddress])
         mac=link.get_attr("IFLA_ADDRESS") or "", up=bool(link["flags"] & _IFF_UP),
         addresses=tuple(sorted(a.address for a in addresses)),
         master=names.get(link.get_attr("IFLA_MASTER") or _NO_MASTER),
-        lower=names.get(lower or 0), vlan_filtering=filtering)
+        lower=names.get(lower or 0), vlan_filtering=filtering,
+        mac_stays=kind != "bridge" or _mac_stays(names[link["index"]]))
 
 
 def _devtype(name: str) -> str:
@@ -197,6 +201,15 @@ def _devtype(name: str) -> str:
             return next((line[8:].strip() for line in file if line.startswith("DEVTYPE=")), "")
     except OSError:
         return ""
+
+
+def _mac_stays(bridge: str) -> bool:
+    """Whether the bridge's MAC was set, rather than taken from a port (NET_ADDR_SET is 3)."""
+    try:
+        with open(f"/sys/class/net/{bridge}/addr_assign_type", encoding="ascii") as file:  # noqa: PTH123
+            return file.read().strip() == "3"
+    except OSError:
+        return True  # it went away, or sysfs is not there: nothing is known to be wrong
 
 
 def _routes(netlink: Any, names: dict[int, str]) -> Iterator[Route]:

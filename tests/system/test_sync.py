@@ -132,6 +132,18 @@ def test_it_waits_for_no_lock_for_ever(node: Node) -> None:
         holder.wait()
 
 
+def test_entries_outlive_the_coming_and_going_of_guests(node: Node, guests: Guests) -> None:
+    """A bridge that takes its MAC from its ports drops them, permanent or not."""
+    before, mac = _kernel(node), node.sh("cat /sys/class/net/vmbr1/address")
+    node.ip("link add lowest type veth peer name lowestfar",
+            "link set lowest address 00:00:00:00:00:01 master vmbr1", "link del lowest")
+    guests.stopped(node, 140, "198.51.100.140/32")
+    node.pct("start", 140)
+    node.pct("stop", 140)
+    assert node.sh("cat /sys/class/net/vmbr1/address") == mac
+    assert _kernel(node) == before
+
+
 def test_taken_out_of_allow_it_is_withdrawn(node: Node, lab: Lab) -> None:
     node.write("/etc/pve/pve-ospf.yaml", "allow: [203.0.113.0/24]\n")
     assert "no entry of 'allow'" in _sync(node, 1)

@@ -9,6 +9,7 @@ from pve_ospf.announce import Desired
 from pve_ospf.interfaces import Roles
 from pve_ospf.model import GATEWAY, Announcement, Interface
 from pve_ospf.routes import (
+    BridgeMac,
     Change,
     DeviceAddress,
     Item,
@@ -98,6 +99,15 @@ def test_a_sysctl_that_something_took_away_is_put_back(sysctl: Sysctl) -> None:
     state = replace(SERVING, sysctls=frozenset(BRIDGE) - {sysctl}
                     | {replace(sysctl, value=1 - sysctl.value)})
     assert _changes(ONE, state) == [Change("replace", sysctl)]
+
+
+def test_a_bridge_keeps_its_mac_from_the_first_guest_on() -> None:
+    """Setting it makes the kernel drop the bridge's entries, so they follow anew."""
+    roles = replace(ROLES, guest_bridges=(
+        Interface(2, "vmbr1", "bridge", mac="02:00:00:00:00:01", mac_stays=False),))
+    assert _changes(ONE, SERVING, roles) == [
+        Change("replace", BridgeMac("vmbr1", "02:00:00:00:00:01")),
+        Change("replace", Neighbour(ADDRESS, "vmbr1", MAC))]
 
 
 def test_the_gateway_is_put_back_and_the_administrators_own_counts() -> None:
