@@ -38,7 +38,7 @@ def own_lines(network: SystemLab) -> ProxmoxSystem:
     assert isinstance(node, ProxmoxSystem)
     node.sh(
         f"cat >>/etc/frr/frr.conf <<'EOT'\n{OWN_LINES}EOT\n"
-        "sed -i s/^bgpd=no/bgpd=yes/ /etc/frr/daemons; systemctl restart frr"
+        "echo '# an administrator was here' >>/etc/frr/daemons; systemctl restart frr"
     )
     return node
 
@@ -250,3 +250,16 @@ def test_removed_and_installed_again(
     announced.run(["pve-ospf", "apply"], timeout=120)
     poll(lambda: known(network), 30, "r1 knows it again")
     assert announced.run(["pve-ospf", "check"], check=False).returncode == 0
+
+
+@pytest.mark.loses_adjacency
+def test_removed_while_frr_is_down(network: SystemLab, announced: ProxmoxSystem, deb: Path) -> None:
+    announced.run(["systemctl", "stop", "frr"])
+    said = announced.apt("remove", "pve-ospf").output
+    assert "Traceback" not in said
+    assert not announced.routes("proto", "205")
+    assert "pve-ospf" not in announced.read("/etc/frr/frr.conf")
+    assert announced.running(101)
+    announced.install(deb)
+    announced.run(["pve-ospf", "apply"], timeout=120)
+    poll(lambda: known(network), 30, "r1 knows it again")
