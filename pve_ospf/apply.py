@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
@@ -82,6 +82,7 @@ def restore(out: Out) -> None:
                    if change.old != change.new]
         for change in changed:
             frrfiles.write(change)
+            frrfiles.hand_back(change.path, memory.owners.get(str(change.path), []))
             out(f"{change.path}: our part is taken away")
         ours_runs = frrconf.statements(running) != frrconf.statements(bare)
         _undo_running(memory, bare if ours_runs else None, _used(memory, files), out)
@@ -199,6 +200,8 @@ def _watch(plan: Plan, neighbours: Iterable[Neighbour], told: Collection[str]) -
 def _install(plan: Plan, watch: _Watch, out: Out) -> None:
     """Changes everything, or raises Refused with everything as it was."""
     memory, boot = frrfiles.recall(), vtysh.starts_at_boot()
+    owners = {str(c.path): frrfiles.owner(c.path) for c in plan.files}
+    memory.owners = {**owners, **memory.owners}
     frrfiles.remember(_about_to(memory, plan, boot))
     zebra_ran = vtysh.running("zebra")
     with _on(_ENDING, _end):
@@ -206,7 +209,7 @@ def _install(plan: Plan, watch: _Watch, out: Out) -> None:
             _change(plan, boot, watch, out)
         except BaseException as error:  # whatever it is: half of a change must not stay
             with _on((*_ENDING, signal.SIGINT), _later):
-                _go_back(plan, watch, boot, zebra_ran, _reason(error))
+                _go_back(plan, watch, boot, zebra_ran, _reason(error), owners)
                 frrfiles.remember(memory)
             out = _to_whom_listens(out)
             out(f"{_reason(error)}; gone back to what was before.")
@@ -292,7 +295,8 @@ def _say_what_became_of(watch: _Watch, out: Out) -> None:
         out(f"{error.message}, although the configuration is the old one.")
 
 
-def _go_back(plan: Plan, watch: _Watch, boot: bool, zebra_ran: bool, why: str) -> None:
+def _go_back(plan: Plan, watch: _Watch, boot: bool, zebra_ran: bool, why: str,
+             owners: Mapping[str, list[int]]) -> None:
     """Files, switches and running daemons as they were: all of it that can be, whatever of it
     fails. Raises Refused with what is not."""
     try:
@@ -301,6 +305,8 @@ def _go_back(plan: Plan, watch: _Watch, boot: bool, zebra_ran: bool, why: str) -
             if not boot:
                 back.callback(vtysh.start_at_boot, False)
             for change in plan.changes:
+                back.callback(frrfiles.hand_back, change.path,
+                              owners.get(str(change.path), []))
                 # As if there were nothing: the copy of what was before must not be replaced.
                 back.callback(frrfiles.write, replace(change, old=None, new=change.old))
     except Exception as error:
@@ -402,7 +408,7 @@ def _done(memory: Memory, plan: Plan, boot: bool) -> Memory:
         blocks={str(c.path): [frrconf.installed(c.new or "", "")] for c in plan.files},
         lines={**former, **memory.lines}, made=[*memory.made, *made],
         shared=[(s.stanza, s.text) for s in sorted(plan.shared)],
-        service=memory.service or not boot,
+        service=memory.service or not boot, owners=memory.owners,
         daemons=memory.daemons if memory.service else sorted(frrfiles.others_enabled()))
 
 

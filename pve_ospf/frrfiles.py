@@ -63,6 +63,9 @@ class Memory:
     shared: list[tuple[str, str]] = field(default_factory=list)
     service: bool = False
     daemons: list[str] = field(default_factory=list)
+    owners: dict[str, list[int]] = field(default_factory=dict)
+    """Mode, uid and gid of each file before we first wrote it: on Debian 13 frr.conf is
+    root's, 0644."""
 
 
 def layout(dialect: Dialect) -> Layout:
@@ -195,6 +198,23 @@ def _owned(path: Path, change: Change) -> None:
         os.chown(path, there.st_uid, there.st_gid)
     else:
         path.chmod(0o644)
+
+
+def owner(path: Path) -> list[int]:
+    """Mode, uid and gid, for `hand_back`; [] when the file does not exist."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return []
+    return [there.st_mode & 0o7777, there.st_uid, there.st_gid]
+
+
+def hand_back(path: Path, former: list[int]) -> None:
+    """Gives a file the mode and owner it had before us, where both are known."""
+    if former and path.exists():
+        mode, uid, gid = former
+        os.chown(path, uid, gid)
+        path.chmod(mode)
 
 
 def _sync_directory(path: Path) -> None:
