@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from . import adjacency, frrconf, frrfiles, frrplan, lsdb, pve, switches, vtysh
+from .ending import ENDING, end, held, later, reason, to_whom_listens
 from .errors import CannotTell, PveOspfError, Refused
 from .frrfiles import Change, Memory
 from .frrplan import Plan
@@ -204,18 +205,18 @@ def _install(plan: Plan, watch: _Watch, out: Out) -> None:
     memory.owners = {**owners, **memory.owners}
     frrfiles.remember(_about_to(memory, plan, boot))
     zebra_ran = vtysh.running("zebra")
-    with _on(_ENDING, _end):
+    with held(ENDING, end):
         try:
             _change(plan, boot, watch, out)
         except BaseException as error:  # whatever it is: half of a change must not stay
-            with _on((*_ENDING, signal.SIGINT), _later):
-                _go_back(plan, watch, boot, zebra_ran, _reason(error), owners)
+            with held((*ENDING, signal.SIGINT), later):
+                _go_back(plan, watch, boot, zebra_ran, reason(error), owners)
                 frrfiles.remember(memory)
-            out = _to_whom_listens(out)
-            out(f"{_reason(error)}; gone back to what was before.")
-            with _on(_ENDING, _end):
+            out = to_whom_listens(out)
+            out(f"{reason(error)}; gone back to what was before.")
+            with held(ENDING, end):
                 _say_what_became_of(watch, out)
-            raise Refused(f"{_reason(error)}; everything is as it was before",
+            raise Refused(f"{reason(error)}; everything is as it was before",
                           getattr(error, "hint", "")) from error
     frrfiles.remember(_done(memory, plan, boot))
 
@@ -314,13 +315,13 @@ def _go_back(plan: Plan, watch: _Watch, boot: bool, zebra_ran: bool, why: str,
         stuck = [path for path, done in paths.items() if not done]
         if stuck:
             raise Refused(
-                f"{why}; {', '.join(stuck)} could not be put back: {_reason(error)}",
+                f"{why}; {', '.join(stuck)} could not be put back: {reason(error)}",
                 f"As it was before it is in {frrfiles.STATE}/before. Put it back, then: "
                 "systemctl restart frr") from error
         verb = "stop" if plan.running is None and not zebra_ran else "restart"
         raise Refused(
             f"{why}; {', '.join(paths) or 'FRR has its files'} as before, but the running FRR is "
-            f"not what it was: {_reason(error)}",
+            f"not what it was: {reason(error)}",
             f"To make it that: systemctl {verb} frr") from error
 
 
@@ -338,59 +339,6 @@ def _daemons_back(plan: Plan, watch: _Watch, zebra_ran: bool) -> None:
         vtysh.restart()
     else:
         vtysh.stop()
-
-
-class _Ended(PveOspfError):
-    """Somebody ends us, or the terminal is gone."""
-
-
-_ENDING = (signal.SIGHUP, signal.SIGTERM)
-
-
-def _end(number: int, _frame: object) -> None:
-    for each in _ENDING:
-        signal.signal(each, _later)  # a second one must not end the going back
-    raise _Ended(f"ended by {signal.Signals(number).name}")
-
-
-def _later(_number: int, _frame: object) -> None:
-    """Not now. Unlike SIG_IGN, FRR's programs do not inherit it."""
-
-
-@contextlib.contextmanager
-def _on(signals: Iterable[signal.Signals],
-        handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Signals go to `handler` meanwhile, but for those that are ignored (nohup)."""
-    before = {each: signal.getsignal(each) for each in signals}
-    before = {each: former for each, former in before.items() if former is not signal.SIG_IGN}
-    try:
-        for each in before:
-            signal.signal(each, handler)
-        yield
-    finally:
-        for each, former in before.items():
-            signal.signal(each, former)
-
-
-def _reason(error: BaseException) -> str:
-    match error:
-        case PveOspfError():
-            return error.message
-        case KeyboardInterrupt():
-            return "interrupted"
-        case BrokenPipeError():
-            return "nobody reads the output any more"
-        case OSError():
-            return str(error)
-    return f"{type(error).__name__}: {error}"
-
-
-def _to_whom_listens(out: Out) -> Out:
-    """`out` that is not stopped by a terminal or a pipe that is gone."""
-    def say(line: str) -> None:
-        with contextlib.suppress(OSError):
-            out(line)
-    return say
 
 
 def _about_to(memory: Memory, plan: Plan, boot: bool) -> Memory:
