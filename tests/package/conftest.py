@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.machine import runtime_directory
-from tests.lab.process import Result
+from tests.lab.process import Result, run
 from tests.package.system import ProxmoxSystem, System, SystemLab, keep
 from tests.package.tree import SUITES
 
@@ -104,10 +103,20 @@ def compose(installed: Installed) -> SystemLab:
     return lab
 
 
+REPACK = """
+cd "$1"
+dpkg-deb --raw-extract "$2" tree
+sed -i 's/^Version: .*/Version: 999/' tree/DEBIAN/control
+cd tree/usr/lib/python3/dist-packages/pve_ospf
+sed -i 's/^__version__ = .*/__version__ = "999"/' __init__.py
+cd "$1"
+dpkg-deb --build --root-owner-group tree pve-ospf_999_all.deb
+"""
+
+
 @pytest.fixture(scope="session")
-def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def newer(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same package once more, with a higher version."""
     place = tmp_path_factory.mktemp("newer")
-    build = Path(__file__).parents[2] / "debian/build"
-    subprocess.run([build, place, "999"], check=True)
+    run(["sh", "-ec", REPACK, "sh", place, deb])
     return place / "pve-ospf_999_all.deb"

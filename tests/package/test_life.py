@@ -97,8 +97,9 @@ def own_lsa(node: ProxmoxSystem) -> bool:
 
 
 def frr_files(node: ProxmoxSystem) -> str:
-    """Names and contents of everything in /etc/frr."""
-    return node.sh("cd /etc/frr; find . | sort; md5sum $(find . -type f | sort)")
+    """Names, owners, modes and contents of everything in /etc/frr."""
+    files = node.sh("cd /etc/frr; find . | sort | xargs stat -c '%A %U:%G %n'")
+    return files + "\n" + node.sh("cd /etc/frr; md5sum $(find . -type f | sort)")
 
 
 def pids(node: ProxmoxSystem) -> str:
