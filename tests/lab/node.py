@@ -98,10 +98,14 @@ class Node(FrrMachine):
         (upper / "usr/bin/pmxcfs").write_text("#!/bin/sh\nexit 1\n")
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """As Machine.write(); a guest's config written by hand is counted in .vmlist too."""
+        """As Machine.write(); what is below /etc/pve is counted in .vmlist and .version too."""
         super().write(path, text, mode)
-        if path.startswith("/etc/pve/") and path.endswith(".conf"):
-            pmxcfs.refresh(self._cluster.path, Path(path).stem)
+        if path.startswith("/etc/pve/"):
+            self.pve_refresh()
+
+    def pve_refresh(self) -> None:
+        """Make .vmlist and .version right after files below /etc/pve were changed by hand."""
+        pmxcfs.refresh(self._cluster.path)
 
     # -- guests ------------------------------------------------------------------------
 
