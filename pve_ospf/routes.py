@@ -6,7 +6,7 @@ fresh process with no memory recognises its own work.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
@@ -174,7 +174,8 @@ def wanted_sysctls(roles: Roles) -> tuple[Sysctl, ...]:
 
 def watched_sysctls(roles: Roles) -> tuple[Sysctl, ...]:
     """Whichever plan() may want to know, as it would have them."""
-    return (*wanted_sysctls(roles), *_prompt(i.name for i in roles.uplinks))
+    names = [i.name for i in roles.uplinks]
+    return (*wanted_sysctls(roles), *_prompt(names), *_without_redirects(names))
 
 
 def _prompt(devices: Iterable[str]) -> list[Sysctl]:
@@ -183,12 +184,43 @@ def _prompt(devices: Iterable[str]) -> list[Sysctl]:
     return [Sysctl("neigh", device, "proxy_delay", 0) for device in sorted(set(devices))]
 
 
-def plan(desired: Desired, roles: Roles, state: KernelState) -> Plan:
+def _without_redirects(devices: Iterable[str]) -> list[Sysctl]:
+    """Where a node answers ARP for a guest that is away, what comes leaves by the same interface,
+    and the kernel would send the neighbour past us, to a gateway that is no better a way to an
+    address it takes for on-link. It does while `all` or the interface's own value says so."""
+    names = sorted(set(devices))
+    return [Sysctl("conf", device, "send_redirects", 0) for device in (*names, "all") if names]
+
+
+def silenced(changes: Iterable[Change]) -> frozenset[str]:
+    """The interfaces (and "all") whose redirects these changes turn off.
+
+    A sysctl cannot say who set it. So the caller keeps these names below /run, where they last
+    as long as the values: from before the changes are made until plan() has none to turn on
+    again. What was off already is never in it."""
+    return frozenset(c.item.device for c in changes if isinstance(c.item, Sysctl)
+                     and (c.item.name, c.item.value) == ("send_redirects", 0))
+
+
+def _redirects(away: Collection[str], kept: Collection[str],
+               state: KernelState) -> Iterable[Change]:
+    wanted = _without_redirects(away)
+    yield from (Change("replace", sysctl) for sysctl in wanted if sysctl not in state.sysctls)
+    there = {"all", *(i.name for i in state.interfaces)}
+    back = [Sysctl("conf", device, "send_redirects", 1)
+            for device in sorted(set(kept) & there - {s.device for s in wanted})]
+    yield from (Change("replace", sysctl) for sysctl in back if sysctl not in state.sysctls)
+
+
+def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[str] = (),
+         kept: Collection[str] = ()) -> Plan:
     """The shortest way from `state` to what should be.
 
     Bridges are made ready first. An announcement gets its neighbour entry before its route,
     so that the first packet finds its way; a withdrawal takes the route first. What nobody
-    claims is kept while a running guest could not be read (`desired.unknown`).
+    claims is kept while a running guest could not be read (`desired.unknown`). On the uplinks
+    `away`, where ARP is answered for guests that are elsewhere, no redirects are sent; `kept` are
+    the interfaces on which we turned them off, and which get them back when none is away.
     """
     findings: list[Finding] = []
     free = [a for a in desired.announcements if not _taken(a, state, findings)]
@@ -209,11 +241,13 @@ def plan(desired: Desired, roles: Roles, state: KernelState) -> Plan:
                  *(Change("replace", sysctl) for sysctl in _prompt(p.device for p in proxies)
                    if sysctl not in state.sysctls),
                  *(Change("delete", item) for item in drops),
+                 *_redirects(away, kept, state),
                  *_released(roles, state)), tuple(findings))
 
 
-def removal(state: KernelState) -> Plan:
-    """Everything of ours out of the kernel, for the removal of the package."""
+def removal(state: KernelState, kept: Collection[str] = ()) -> Plan:
+    """Everything of ours out of the kernel, for the removal of the package; `kept` as for
+    plan()."""
     bridges = {a.device for a in state.addresses if is_ours(a)}
     delayed = bridges | {n.device for n in state.proxies if is_ours(n)}
     return Plan((
@@ -221,7 +255,8 @@ def removal(state: KernelState) -> Plan:
         *(Change("delete", n) for n in sorted(state.proxies | state.neighbours) if is_ours(n)),
         *(Change("delete", a) for a in sorted(state.addresses) if is_ours(a)),
         *(Change("replace", Sysctl("conf", b, "proxy_arp", 0)) for b in sorted(bridges)),
-        *(Change("replace", Sysctl("neigh", b, "proxy_delay", 80)) for b in sorted(delayed))))
+        *(Change("replace", Sysctl("neigh", b, "proxy_delay", 80)) for b in sorted(delayed)),
+        *_redirects((), kept, state)))
 
 
 def _own_bridges(roles: Roles) -> list[Interface]:

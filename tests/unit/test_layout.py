@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 # Everything not named here is pure, a new module too.
 SHELLS = {
-    *("apply", "attach", "cli", "frrfiles", "frrplan", "hookscript", "pve", "pveapi"),
+    *("apply", "arp", "attach", "cli", "frrfiles", "frrplan", "hookscript", "pve", "pveapi"),
     *("readings", "rtnetlink", "snippet", "sync", "vtysh"),
 }
 OUTSIDE = {

@@ -20,6 +20,8 @@ from pve_ospf.routes import (
     is_ours,
     plan,
     removal,
+    silenced,
+    watched_sysctls,
 )
 
 MAC = "bc:24:11:00:00:01"
@@ -196,3 +198,35 @@ def test_a_removal_takes_everything_of_ours() -> None:
     assert [c.item for c in changes[:3]] == [
         Route(HOST, "vmbr1"), Neighbour(ADDRESS, "vmbr1", MAC), DeviceAddress("vmbr1", GATEWAY)]
     assert Change("replace", Sysctl("conf", "vmbr1", "proxy_arp", 0)) in changes
+
+
+REDIRECTS = [Sysctl("conf", "vmbr0", "send_redirects", 0),
+             Sysctl("conf", "all", "send_redirects", 0)]
+
+
+def _sending(*devices: str) -> KernelState:
+    """READY with redirects on at these, off at the rest."""
+    return replace(SERVING, interfaces=ROLES.uplinks, sysctls=READY.sysctls | {
+        replace(sysctl, value=int(sysctl.device in devices)) for sysctl in REDIRECTS})
+
+
+def test_redirects_are_off_while_an_address_is_away_and_both_values_are_watched() -> None:
+    assert set(REDIRECTS) <= set(watched_sysctls(ROLES))
+    assert plan(ONE, ROLES, _sending("vmbr0", "all")).changes == ()
+    changes = plan(ONE, ROLES, _sending("vmbr0", "all"), away={"vmbr0"}).changes
+    assert [c.item for c in changes] == REDIRECTS
+    assert plan(ONE, ROLES, _sending(), away={"vmbr0"}).changes == ()
+
+
+def test_and_on_again_only_where_we_turned_them_off() -> None:
+    first = plan(ONE, ROLES, _sending("vmbr0"), away={"vmbr0"}).changes
+    kept = silenced(first)
+    assert kept == {"vmbr0"}, "`all` was the administrator's"
+    assert plan(ONE, ROLES, _sending(), away={"vmbr0"}, kept=kept).changes == ()
+    back = Change("replace", Sysctl("conf", "vmbr0", "send_redirects", 1))
+    assert plan(ONE, ROLES, _sending(), kept=kept).changes == (back,)
+    assert back in removal(_sending(), kept).changes
+    assert plan(ONE, ROLES, _sending("vmbr0"), kept=kept).changes == (), "the second does nothing"
+    assert plan(ONE, ROLES, _sending(), kept={"gone0"}).changes == ()
+    assert back not in removal(_sending()).changes
+    assert not silenced((back,))
