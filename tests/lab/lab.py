@@ -34,17 +34,24 @@ class Lab:
     process's PID and a number.
 
     With `hurry` the routers keep their short timers until settle() is called: nodes that
-    join right after the start are known everywhere in 1 s then, and not in 12.
+    join right after the start are known everywhere in 1 s then, and not in 12. With `vms`
+    the nodes can run virtual machines.
     """
 
     def __init__(
-        self, *, deb: Path | None = None, suite: str = "bookworm", hurry: bool = False
+        self,
+        *,
+        deb: Path | None = None,
+        suite: str = "bookworm",
+        hurry: bool = False,
+        vms: bool = False,
     ) -> None:
         run_directory, cgroup = runtime_directory()
         self.name = f"lab-{os.getpid()}-{next(_numbers)}"
         self.deb = deb
         self.suite = suite
         self.hurry = hurry
+        self.vms = vms
         self.directory = run_directory / self.name
         self.cgroup = cgroup / self.name
         self.machines: dict[str, Machine] = {}
@@ -70,7 +77,7 @@ class Lab:
         """A Proxmox node; `ring` is its corosync address."""
         self.cluster.add(name, ring)
         place = (name, suite or self.suite, self.directory, self.cgroup)
-        return self._add(Node(*place, cluster=self.cluster, deb=self.deb))
+        return self._add(Node(*place, cluster=self.cluster, deb=self.deb, vms=self.vms))
 
     def _add(self, machine: M) -> M:
         if machine.name in self.machines:

@@ -246,6 +246,7 @@ class Machine:
         if not self.up:
             return {}
         pattern = "/var/log/syslog /var/log/frr/* /var/log/lxc/* /run/pve/*.stderr"
+        pattern += " /var/log/qemu-server/*"
         files = self.sh(f"for f in {pattern}; do [ -s $f ] && echo $f; done; :").split()
         return {path: self.read(path) for path in files}
 

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.lab.cluster import Cluster
 from tests.lab.frr import FrrMachine
 from tests.lab.layer import layer
+from tests.lab.poll import poll
 from tests.lab.process import Result, Word
 from tests.lab.standin import pmxcfs
+from tests.lab.vmlayer import vm_layer
 
 STANDIN = Path(__file__).with_name("standin")
 PROGRAMS = {
     "/usr/sbin/pct": "pct.main(sys.argv[1:])",
+    "/usr/sbin/qm": "qm.main(sys.argv[1:])",
     "/usr/bin/pvesh": "pvesh.main(sys.argv[1:])",
+    "/usr/bin/vzdump": "qm.vzdump(sys.argv[1:])",
+    "/usr/libexec/qemu-server/pve-bridge": "qemuserver.bridge(sys.argv[1])",
+    "/usr/libexec/qemu-server/pve-bridgedown": "network.unplug(sys.argv[1])",
+    "/usr/sbin/qmeventd": "qmeventd.serve()",
     "/usr/share/lxc/lxcnetaddbr": "container.net_up(int(sys.argv[1]), sys.argv[5])",
     "/usr/share/lxc/hooks/lxc-pve-poststop-hook": (
         "container.post_stop(int(os.environ['LXC_NAME']), os.environ.get('LXC_TARGET', 'stop'))"
@@ -27,6 +38,12 @@ PROGRAMS = {
 
 MIGRATION = 180
 """Seconds that PVE gives a container to shut down before it moves."""
+
+VM_MEMORY = "80"
+"""MiB; Debian's kernel does not boot with 64."""
+
+HELD = 64
+"""KiB per second: at this pace a VM of 80 MiB takes minutes."""
 
 
 class Node(FrrMachine):
@@ -48,15 +65,18 @@ class Node(FrrMachine):
         *,
         cluster: Cluster,
         deb: Path | None,
+        vms: bool = False,
     ) -> None:
         super().__init__(name, suite, directory, cgroup)
         self._cluster = cluster
         self._deb = deb
+        self._vms = vms
         self._images = directory / "images"
 
     def layers(self) -> list[Path]:
         package = [layer(self._deb, self.suite)] if self._deb else []
-        return package + super().layers()
+        qemu = [vm_layer(self.suite)] if self._vms else []
+        return package + qemu + super().layers()
 
     def binds(self) -> list[tuple[Path, str]]:
         """/etc/pve, beside it a way to mount it again, and a storage that all nodes share."""
@@ -74,6 +94,12 @@ class Node(FrrMachine):
             f"ln -s /etc/pve/nodes/{self.name} /run/pve-local; mkdir -p /run/pve;"
             "setsid /usr/share/pve-standin/remote </dev/null >/dev/null 2>&1 &"
         )
+        if self._vms:
+            self.sh(
+                "setsid /usr/sbin/qmeventd </dev/null >/dev/null 2>&1 &"
+                "until [ -S /run/qmeventd.sock ]; do sleep 0.02; done",
+                timeout=20,
+            )
         self.frr_start()
 
     def _install_standins(self) -> None:
@@ -154,6 +180,75 @@ class Node(FrrMachine):
         ]
         self.pct(*words, timeout=timeout + 60)
 
+    # -- virtual machines ----------------------------------------------------------------
+
+    def qm(self, *words: Word, check: bool = True, timeout: float = 60) -> Result:
+        """`qm WORDS…`; raises CommandFailed as run() does."""
+        return self.run(["qm", *words], check=check, timeout=timeout)
+
+    def create_vm(self, vmid: int, address: str, *, bridge: str = "vmbr1", **options: str) -> None:
+        """A stopped VM with `address` (CIDR) and the usual gateway for such guests.
+
+        `options` go to `qm create`; net0 and ipconfig0 replace the whole of theirs.
+        """
+        plain = {"net0": f"virtio,bridge={bridge}", "memory": VM_MEMORY}
+        plain["ipconfig0"] = f"ip={address},gw=169.254.1.1"
+        words = [word for key, value in (plain | options).items() for word in (f"--{key}", value)]
+        self.qm("create", vmid, *words)
+
+    def vm_runs(self, vmid: int) -> bool:
+        """Whether QEMU runs here for the guest, be it paused, and has its vCPUs running."""
+        said = self.qm("lab-qmp", vmid, "query-status", check=False)
+        return said.ok and json.loads(said.stdout)["status"] == "running"
+
+    def qmp(self, vmid: int, command: str, **arguments: Any) -> Any:
+        """One command to the guest's QEMU, over the socket that takes one client at a time."""
+        return json.loads(self.qm("lab-qmp", vmid, command, json.dumps(arguments)).stdout)
+
+    def migrate_vm(
+        self, vmid: int, target: Node, *, check: bool = True, timeout: float = 60, **options: Word
+    ) -> Result:
+        """Move a VM with `qm migrate --online`, to the end; `options` as for begin_migration()."""
+        words = _migrate_words(vmid, target, options)
+        return self.qm(*words, check=check, timeout=timeout)
+
+    def begin_migration(
+        self, vmid: int, target: Node, **options: Word
+    ) -> subprocess.Popen[str]:
+        """Start an online migration and return; wait for the end of it with communicate().
+
+        `options`: bwlimit in KiB/s; linger, the seconds that the source's QEMU outlives the
+        move; poll, the seconds between two looks at the copy; remote_vmid, which makes it a
+        migration to another cluster where the guest has that number.
+        """
+        return self.popen(["qm", *_migrate_words(vmid, target, options)])
+
+    def hold_migration(self, vmid: int, target: Node, **options: Word) -> subprocess.Popen[str]:
+        """begin_migration() so slow that the guest stays here until release_migration().
+
+        Returns when the copy is under way, and so both hooks of the target have run.
+        """
+        process = self.begin_migration(vmid, target, bwlimit=HELD, **options)
+        poll(lambda: self.migration_status(vmid) == "active", 30, f"VM {vmid} is being copied")
+        return process
+
+    def release_migration(self, vmid: int) -> None:
+        """Let a migration go on at full speed."""
+        self.qmp(vmid, "migrate-set-parameters", **{"max-bandwidth": 16 << 30})
+
+    def migration_status(self, vmid: int) -> str:
+        """What QEMU says: `active`, `completed`, …; "" before there was any."""
+        said = self.qm("lab-qmp", vmid, "query-migrate", check=False)
+        return str(json.loads(said.stdout).get("status", "")) if said.ok else ""
+
+    def cancel_migration(self, vmid: int) -> None:
+        """Interrupt `qm migrate`, as a stop of its task does."""
+        self.run(["pkill", "-INT", "-f", f"^/usr/bin/python3 -I /usr/sbin/qm .*migrate {vmid} "])
+
+    def kill_vm(self, vmid: int, how: signal.Signals = signal.SIGKILL) -> None:
+        """Kill the guest's QEMU on this node."""
+        self.sh(f"kill -{how.value} $(cat /run/qemu-server/{vmid}.pid)")
+
     # -- the cluster file system, out of order --------------------------------------------
 
     def pve_gone(self) -> contextlib.AbstractContextManager[None]:
@@ -184,3 +279,13 @@ class Node(FrrMachine):
             yield
         finally:
             self.sh(back)
+
+
+def _migrate_words(vmid: int, target: Node, options: dict[str, Word]) -> list[Word]:
+    given = dict(options)
+    remote = given.pop("remote_vmid", None)
+    words: list[Word] = ["migrate", vmid] if remote is None else ["remote-migrate", vmid, remote]
+    words += [target.name, "--online", 1]
+    for name, value in given.items():
+        words += [f"--lab-{name}" if name in ("linger", "poll") else f"--{name}", value]
+    return words

@@ -19,6 +19,7 @@ def demo(
     suites: Mapping[str, str] | None = None,
     ring: str = "tunnel",
     hurry: bool = False,
+    vms: bool = False,
 ) -> Lab:
     """Two nodes in two IP networks, a client elsewhere, and a tunnel between the nodes.
 
@@ -30,9 +31,9 @@ def demo(
     tunnel, were it let in.
 
     `suites` names machines that run another suite than `suite`; `ring` is where corosync
-    runs: "tunnel" or "uplink"; `hurry` is Lab's. Not raised yet.
+    runs: "tunnel" or "uplink"; `hurry` and `vms` are Lab's. Not raised yet.
     """
-    lab = Lab(deb=deb, suite=suite, hurry=hurry)
+    lab = Lab(deb=deb, suite=suite, hurry=hurry, vms=vms)
     suites = suites or {}
     net1, net2, net13, net23, net9 = map(lab.add_lan, ("net1", "net2", "net13", "net23", "net9"))
 

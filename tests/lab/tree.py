@@ -178,10 +178,20 @@ def _tail(path: Path, lines: int = 15) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """`python3 -m tests.lab.tree [SUITE…]`: make the trees that are missing (default: all)."""
+    """`python3 -m tests.lab.tree [SUITE…] [vm]`: make what is missing (default: all).
+
+    `vm` stands for QEMU and a guest to run, over the trees that VMs are run on.
+    """
+    from tests.lab import vmlayer  # it is made of what is here
+
     try:
-        for suite in arguments or SUITES:
-            build(suite)
+        for word in arguments or (*SUITES, "vm"):
+            if word != "vm":
+                build(word)
+                continue
+            for suite in vmlayer.SUITES:
+                build(suite)
+                vmlayer.build(suite)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

@@ -26,6 +26,35 @@ def out_of_ospf(node: Node, address: str, whose: str = "self-originate") -> bool
 
 
 @dataclass
+class VirtualMachines:
+    """VMs of one test, destroyed at its end wherever they are then; `Guests` for `qm`."""
+
+    made: list[int] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+
+    def stopped(self, node: Node, vmid: int, address: str, **options: str) -> None:
+        """A VM that is not attached; `options` as `qm create` takes them."""
+        self.made.append(vmid)
+        node.create_vm(vmid, address, **options)
+
+    def attached(self, node: Node, vmid: int, address: str, **options: str) -> None:
+        """A stopped VM that is ours."""
+        self.stopped(node, vmid, address, hookscript="local:snippets/pve-ospf", **options)
+
+    def destroy(self) -> None:
+        for node in self.nodes:
+            for vmid in self.made:
+                if node.exists(f"/etc/pve/nodes/{node.name}/qemu-server/{vmid}.conf"):
+                    node.qm("unlock", vmid, check=False)
+                    node.qm("stop", vmid, check=False)
+                    node.qm("destroy", vmid, check=False)
+                # One whose config is elsewhere: what a migration that was cut short left.
+                script = "kill -9 $(cat /run/qemu-server/$1.pid); rm -f /run/qemu-server/$1.*"
+                node.run(["sh", "-c", script, "sh", vmid], check=False)
+            node.run(["pve-ospf", "sync"], check=False)
+
+
+@dataclass
 class Guests:
     """Containers of one test, destroyed at its end wherever they are then."""
 

@@ -19,7 +19,10 @@ from .guestconfig import GuestConfig
 from .hookscript import exec_hookscript
 
 LXC = Path("/var/lib/lxc")
-LOCKS = Path("/run/lock/lxc")
+LOCKS = {
+    "lxc": "/run/lock/lxc/pve-config-{}.lock",
+    "qemu-server": "/var/lock/qemu-server/lock-{}.conf",
+}
 LOCK_TIMEOUT = 10
 """Seconds that PVE waits for a guest's lock."""
 
@@ -29,12 +32,14 @@ class GuestError(Exception):
 
 
 @contextmanager
-def lock_config(vmid: int) -> Iterator[None]:
-    """The guest's lock, held by every action on it. Raises GuestError after 10 s."""
-    LOCKS.mkdir(parents=True, exist_ok=True)
-    path = LOCKS / f"pve-config-{vmid}.lock"
+def lock_config(
+    vmid: int, kind: str = "lxc", timeout: float = LOCK_TIMEOUT
+) -> Iterator[None]:
+    """The guest's lock, held by every action on it. Raises GuestError after `timeout` seconds."""
+    path = Path(LOCKS[kind].format(vmid))
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        deadline = time.monotonic() + LOCK_TIMEOUT
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

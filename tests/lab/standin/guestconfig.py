@@ -15,6 +15,7 @@ PENDING = re.compile(r"\[(pve:)?pending\]\s*$", re.IGNORECASE)
 SNAPSHOT = re.compile(r"\[([a-z][a-z0-9_\-]+)\]\s*$", re.IGNORECASE)
 RAW = re.compile(r"(lxc\.[a-z0-9_\-.]+)(?::|\s*=)\s*(.*?)\s*$")
 OPTION = re.compile(r"([a-z][a-z_]*\d*):\s*(.+?)\s*$")
+MODELS = {"virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"}
 
 
 @dataclass
@@ -51,9 +52,10 @@ class GuestConfig:
         return self.path.parent.name == "lxc"
 
     def nets(self) -> dict[int, dict[str, str]]:
-        """Number → properties of every netN."""
+        """Number → properties of every netN; a VM's always with `model` and `macaddr`."""
+        parsed = parse_properties if self.is_container else parse_vm_net
         return {
-            int(key[3:]): parse_properties(value)
+            int(key[3:]): parsed(value)
             for key, value in sorted(self.options.items())
             if re.fullmatch(r"net\d+", key)
         }
@@ -128,8 +130,27 @@ def print_net(properties: dict[str, str]) -> str:
 def complete_net(text: str) -> str:
     """What PVE adds to a netN it is given: a MAC address and the type."""
     properties = parse_properties(text)
-    properties.setdefault(
-        "hwaddr", "BC:24:11:" + ":".join(f"{byte:02X}" for byte in secrets.token_bytes(3))
-    )
+    properties.setdefault("hwaddr", _new_mac())
     properties.setdefault("type", "veth")
     return print_net(properties)
+
+
+def _new_mac() -> str:
+    return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in secrets.token_bytes(3))
+
+
+def parse_vm_net(text: str) -> dict[str, str]:
+    """`virtio=MAC,bridge=…` or `model=virtio,macaddr=MAC,…`, in any order."""
+    properties = parse_properties(text)
+    for model in MODELS & properties.keys():
+        properties |= {"model": model, "macaddr": properties.pop(model)}
+    return properties
+
+
+def complete_vm_net(text: str) -> str:
+    """As PVE stores it: `virtio=MAC` first, with a new MAC address where none was given."""
+    properties = parse_vm_net(text)
+    model = properties.pop("model", "virtio")
+    mac = properties.pop("macaddr", "") or _new_mac()
+    rest = "".join(f",{key}={properties[key]}" for key in sorted(properties))
+    return f"{model}={mac}{rest}"

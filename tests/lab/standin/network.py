@@ -1,4 +1,4 @@
-"""PVE::Network: a container's host-side interface and its way to the bridge."""
+"""PVE::Network: a guest's host-side interface and its way to the bridge."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def vlan_bridge(bridge: str, tag: int) -> str:
 
 
 def firewall_names(veth: str) -> tuple[str, str, str]:
-    """veth101i0 → fwbr101i0, fwln101i0, fwpr101p0."""
-    vmid, number = veth.removeprefix("veth").split("i")
+    """veth101i0 or tap101i0 → fwbr101i0, fwln101i0, fwpr101p0."""
+    vmid, number = veth.removeprefix("veth").removeprefix("tap").split("i")
     return f"fwbr{vmid}i{number}", f"fwln{vmid}i{number}", f"fwpr{vmid}p{number}"
 
 

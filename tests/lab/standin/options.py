@@ -6,9 +6,15 @@ import re
 import subprocess
 import sys
 
-from . import network, rootfs
+from . import network, rootfs, vmoptions
 from .container import GuestError, check_lock, is_running, load, lock_config, write_lxc_config
-from .guestconfig import GuestConfig, complete_net, parse_properties, print_net
+from .guestconfig import (
+    GuestConfig,
+    complete_net,
+    complete_vm_net,
+    parse_properties,
+    print_net,
+)
 from .hookscript import HookError, check_hookscript
 
 FAST = {
@@ -41,6 +47,7 @@ VM_KNOWN = KNOWN | {
     "ciuser",
     "sockets",
     "vmgenid",
+    "migrate_downtime",
 }
 
 
@@ -56,7 +63,7 @@ def change(vmid: int, options: dict[str, str], delete: list[str], kind: str = "l
     """PUT …/config: the new values, with the guest's lock held."""
     if not options and not delete:
         raise GuestError("no options specified")
-    with lock_config(vmid):
+    with lock_config(vmid, kind):
         config = load(vmid, kind)
         check_lock(config)
         for option in [*delete, *options]:
@@ -71,7 +78,8 @@ def change(vmid: int, options: dict[str, str], delete: list[str], kind: str = "l
                 )
         for option, value in options.items():
             config.pending.options[option] = checked(option, value, kind)
-        _apply(config, [option for option in delete if option in config.options])
+        apply = _apply if config.is_container else vmoptions.apply
+        apply(config, [option for option in delete if option in config.options])
         config.write()
         if config.is_container:
             write_lxc_config(vmid, config)
@@ -86,8 +94,8 @@ def checked(option: str, value: str, kind: str = "lxc") -> str:
             check_hookscript(value)
         except HookError as error:
             raise GuestError(str(error)) from None
-    if kind == "lxc" and re.fullmatch(r"net\d+", option):
-        return complete_net(value)
+    if re.fullmatch(r"net\d+", option):
+        return complete_net(value) if kind == "lxc" else complete_vm_net(value)
     if option == "tags":
         return ";".join(dict.fromkeys(tag for tag in re.split(r"[;, ]+", value.strip()) if tag))
     return value
@@ -95,7 +103,7 @@ def checked(option: str, value: str, kind: str = "lxc") -> str:
 
 def _apply(config: GuestConfig, delete: list[str]) -> None:
     """A stopped container takes everything; a running one what can be done live, the rest waits."""
-    running = config.is_container and is_running(config.vmid)
+    running = is_running(config.vmid)
     waiting = []
     for option in delete:
         if not running or option in FAST:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import guestconfig, pmxcfs, remote
+from . import guestconfig, pmxcfs, qemuserver, remote
 from .container import GuestError, is_running, load
 from .options import change
 from .pct import parse
@@ -125,11 +125,12 @@ def _guest(node: str, kind: str, path: Any) -> dict[str, Any]:
         int(path.stem), path, path.read_bytes().decode("utf-8", "surrogateescape")
     )
     here = node == socket.gethostname()
+    runs = is_running if kind == "lxc" else qemuserver.pid
     entry = {
         "id": f"{kind}/{config.vmid}",
         "name": config.options.get("hostname" if kind == "lxc" else "name", f"VM {config.vmid}"),
         "node": node,
-        "status": "running" if here and kind == "lxc" and is_running(config.vmid) else "stopped",
+        "status": "running" if here and runs(config.vmid) else "stopped",
         "template": int(config.options.get("template", 0)),
         "type": kind,
         "vmid": config.vmid,

@@ -17,10 +17,19 @@ class RemoteError(Exception):
 
 
 class _Request(socketserver.StreamRequestHandler):
-    """One command: its words as a line of JSON; answered by exit code and output."""
+    """One command: its words as a line of JSON; answered by exit code and output.
+
+    With {"tunnel": WORDS} the command talks to the caller itself, until either hangs up.
+    """
+
+    rbufsize = 0  # what follows the line is the command's
 
     def handle(self) -> None:
         words = json.loads(self.rfile.readline())
+        if isinstance(words, dict):
+            end = self.connection.fileno()
+            subprocess.run(words["tunnel"], stdin=end, stdout=end, check=False)
+            return
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         said = [text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr)]
         self.wfile.write(json.dumps([done.returncode, *said]).encode())
@@ -42,15 +51,26 @@ def serve() -> None:
 
 def ask(node: str, words: list[str]) -> tuple[int, str, str]:
     """Run a command on another node: exit code, stdout, stderr."""
+    with _connect(node) as connection, connection.makefile("rb") as answer:
+        connection.sendall(json.dumps(words).encode() + b"\n")
+        code, out, err = json.loads(answer.read())
+    return code, out, err
+
+
+def tunnel(node: str, words: list[str]) -> socket.socket:
+    """Start a command on another node, and talk to it over its stdin and stdout."""
+    connection = _connect(node)
+    connection.sendall(json.dumps({"tunnel": words}).encode() + b"\n")
+    return connection
+
+
+def _connect(node: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(str(SOCKETS / node))
     except OSError:
         raise RemoteError(f"ssh: connect to host {node} port 22: No route to host") from None
-    with connection, connection.makefile("rb") as answer:
-        connection.sendall(json.dumps(words).encode() + b"\n")
-        code, out, err = json.loads(answer.read())
-    return code, out, err
+    return connection
 
 
 def run(node: str, words: list[str]) -> str:
