@@ -107,13 +107,14 @@ def one_lan(
     suite: str = "bookworm",
     router_suite: str | None = None,
     hurry: bool = False,
+    vms: bool = False,
 ) -> Lab:
     """One node, pve1 (10.0.1.11), and `routers` routers r1… (10.0.1.1…) on one LAN.
 
     With four of them some are DROther, which are 2-Way with each other for good. A
-    client (10.9.0.2) is behind r1; `hurry` is Lab's. Not raised yet.
+    client (10.9.0.2) is behind r1; `hurry` and `vms` are Lab's. Not raised yet.
     """
-    lab = Lab(deb=deb, suite=suite, hurry=hurry)
+    lab = Lab(deb=deb, suite=suite, hurry=hurry, vms=vms)
     net1, net9 = lab.add_lan("net1"), lab.add_lan("net9")
     for number in range(1, routers + 1):
         router = lab.add_router(f"r{number}", router_suite)
