@@ -71,8 +71,9 @@ class Desired:
 class Node:
     """This node as far as the policy needs it.
 
-    `running` are the guests that run here; `incumbents` says which MAC an address is
-    installed for, so that a duplicate does not take over what serves.
+    `running` are the guests that run here, less the VMs that wait for a migration to arrive;
+    `interfaces` may leave out those made to plug guests in. `incumbents` says which MAC an
+    address is installed for, so that a duplicate does not take over what serves.
     """
 
     name: str
@@ -149,9 +150,6 @@ def desired(config: Config, guests: Collection[Guest], node: Node) -> Desired:
     wanted: dict[IPv4Address, list[Announcement]] = defaultdict(list)
     here = [g for g in guests if g.node == node.name and g.vmid in node.running]
     for guest in here:
-        if guest.kind == "qemu":
-            findings += _not_yet(guest)
-            continue
         for claim in claims(guest) if guest.attached else ():
             announcement = _place(config, node, claim)
             if isinstance(announcement, Finding):
@@ -165,11 +163,6 @@ def desired(config: Config, guests: Collection[Guest], node: Node) -> Desired:
         claimed=frozenset((c.address, c.net.mac) for g in guests for c in claims(g)),
         unknown=any(g.incomplete for g in here)
         or not node.running <= {g.vmid for g in guests})
-
-
-def _not_yet(guest: Guest) -> list[Finding]:
-    return [Finding("vm", f"guest {guest.vmid}", "is a VM; VMs are not announced yet",
-                    f"pve-ospf detach {guest.vmid}")] if guest.attached else []
 
 
 def device_of(net: GuestNet, interfaces: Collection[Interface]) -> str:

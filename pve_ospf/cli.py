@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "generate", _generate, "print the OSPF configuration of this node")
     sync = _command(commands, "sync", _sync, "make routes and entries what they should be")
     sync.add_argument("--dry-run", action="store_true", help="show the changes, make none")
+    _command(commands, "agent", _agent, "what pve-ospf.service runs: keep this node right")
     _command(commands, "cleanup", _cleanup, None)
     return parser
 
@@ -142,11 +143,16 @@ def _sync(options: argparse.Namespace) -> int:
     return 1 if failed or (result and result.findings) else 0
 
 
+def _agent(_options: argparse.Namespace) -> int:
+    from .agent import Agent  # noqa: PLC0415
+    return Agent().run()
+
+
 def _tell(result: Result | None, before: str) -> bool:
     """Prints what a sync did and found; whether any of it failed."""
     if result is None:
         return False
-    for change in result.plan.changes:
+    for change in result.plan.changes if before else result.done:
         print(f"{before}{change}")
     for change_text, reason in result.failed:
         print(f"pve-ospf: {change_text} failed: {reason}", file=sys.stderr)

@@ -53,6 +53,12 @@ def is_guest_port(name: str) -> bool:
     return bool(_GUEST_PORT.fullmatch(name))
 
 
+def carries_no_address(name: str) -> bool:
+    """Whether Proxmox made this interface to plug a guest in: there may be thousands, and no
+    address is ever on one or reached by its name."""
+    return is_guest_port(name) or bool(_FIREWALL_BRIDGE.fullmatch(name))
+
+
 def classify(config: Config, interfaces: Collection[Interface],
              rings: Collection[IPv4Address] = ()) -> Roles:
     """Uplinks, guest bridges and tunnels of a node; `rings` are corosync's addresses, and a

@@ -10,39 +10,25 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
 from . import config as config_text
-from . import guests as guest_text
 from .config import ALLOW_HINT, Config
 from .errors import CannotTell, ConfigError
-from .model import Finding, Guest, GuestKind
 
 PVE = Path("/etc/pve")
 CLUSTER_CONFIG = PVE / "pve-ospf.yaml"
 PMXCFS = Path("/usr/bin/pmxcfs")
 LOCAL_CONFIG = Path("/etc/pve-ospf/config.yaml")
 
-_KINDS: tuple[tuple[GuestKind, str], ...] = (("lxc", "lxc"), ("qemu", "qemu-server"))
-_CONFIG_FILE = re.compile(r"([1-9]\d{2,8})\.conf")
 _RING = re.compile(r"^\s*ring\d+_addr\s*:\s*(\S+)\s*$", re.MULTILINE)
 _LXC_COMMAND = re.compile(r"@/var/lib/lxc/(\d+)/command")
 _SECTION = re.compile(r"^([a-z_]+: *\S+)", re.MULTILINE)
 _ROUTER_ID = "pve-ospf.router-id"
+_VMS = Path("/run/qemu-server")
 _LISTENING = 0x10000  # __SO_ACCEPTCON in the flags column of /proc/net/unix
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """Every guest of the cluster, and what of its files could not be understood."""
-
-    guests: tuple[Guest, ...] = ()
-    findings: tuple[Finding, ...] = ()
-
-    def guest(self, vmid: int) -> Guest | None:
-        return next((g for g in self.guests if g.vmid == vmid), None)
 
 
 def node_name() -> str:
@@ -69,7 +55,7 @@ def read_config(node: str) -> Config:
     """
     for path in (CLUSTER_CONFIG, LOCAL_CONFIG):
         try:
-            return config_text.parse(_read(path), str(path), node)
+            return _parsed(read(path), str(path), node)
         except FileNotFoundError:
             continue
     if PMXCFS.exists() and not mounted():
@@ -78,41 +64,31 @@ def read_config(node: str) -> Config:
     raise ConfigError(f"{CLUSTER_CONFIG} does not exist, so nothing is announced", ALLOW_HINT)
 
 
-def read_guests() -> Cluster:
-    """All guests of all nodes; none on a machine without Proxmox. Raises CannotTell when
-    /etc/pve is not mounted, or does not know this node."""
-    if not (PVE.exists() or PMXCFS.exists()):
-        return Cluster()
-    if not mounted():
-        raise CannotTell("/etc/pve is not mounted: which guests this node owns is not known",
-                         "see: systemctl status pve-cluster")
-    if not (PVE / "local").is_dir():
-        raise CannotTell(f"{PVE}/local leads nowhere: which guests this node owns is not known",
-                         "was the node renamed? see: ls -l /etc/pve/local /etc/pve/nodes")
-    guests: list[Guest] = []
-    findings: list[Finding] = []
-    for path, vmid, kind, node in _config_files():
-        try:
-            guest, problems = guest_text.parse(_read(path), vmid, kind, node)
-        except FileNotFoundError:
-            continue  # moved to another node or destroyed since it was listed
-        except CannotTell as error:
-            guest, problems = Guest(vmid, kind, node, incomplete=True), ()
-            findings.append(Finding("unreadable", str(path), error.message, error.hint))
-        guests.append(guest)
-        findings += [Finding("unparsable", f"{path}:{p.line}" if p.line else str(path), p.text,
-                             "correct the line; the guest's other lines count meanwhile")
-                     for p in problems]
-    return Cluster(tuple(guests), tuple(findings))
+def vm_run(vmid: int) -> str | None:
+    """As running(), for one VM."""
+    return _vm_run(_VMS / f"{vmid}.pid")
 
 
-def running() -> frozenset[int]:
-    """VMIDs of the guests that run on this node.
+_parsed = lru_cache(maxsize=4)(config_text.parse)
+"""The agent asks again and again for what hardly ever changes."""
+
+
+def running() -> dict[int, str]:
+    """The guests that run on this node: VMID → which run of it this is.
 
     A container runs while its command socket *listens*, which is what Proxmox itself reads; a
-    VM while the process of its pid file lives. Raises CannotTell.
+    VM while the process of its pid file lives, also one that waits for a migration to arrive
+    (see vm.py). Raises CannotTell.
     """
-    return frozenset((*_running_containers(), *_running_vms()))
+    return {**dict(_running_containers()), **dict(_running_vms())}
+
+
+def command_line(run: str) -> tuple[str, ...]:
+    """The arguments of a VM's process, by what running() said of it; empty when it is gone."""
+    try:
+        return tuple(read(Path(f"/proc/{run}/cmdline")).split("\0"))
+    except (FileNotFoundError, CannotTell):
+        return ()
 
 
 def ring_addresses() -> frozenset[IPv4Address]:
@@ -120,7 +96,7 @@ def ring_addresses() -> frozenset[IPv4Address]:
     names: set[str] = set()
     for path in (PVE / "corosync.conf", Path("/etc/corosync/corosync.conf")):
         try:
-            names |= set(_RING.findall(_read(path)))
+            names |= set(_RING.findall(read(path)))
         except FileNotFoundError:
             continue  # a node on its own has no corosync
     return frozenset(a for name in names for a in _addresses_of(name)) | frozenset(
@@ -131,7 +107,7 @@ def node_addresses() -> dict[str, frozenset[IPv4Address]]:
     """Node name → addresses it is known by: corosync.conf, .members, published router id."""
     found: dict[str, set[IPv4Address]] = {}
     try:
-        corosync = _read(PVE / "corosync.conf")
+        corosync = read(PVE / "corosync.conf")
     except FileNotFoundError:
         corosync = ""
     for block in re.findall(r"\bnode\s*\{([^}]*)\}", corosync):
@@ -140,13 +116,13 @@ def node_addresses() -> dict[str, frozenset[IPv4Address]]:
             for ring in _RING.findall(block):
                 found.setdefault(name[1], set()).update(_addresses_of(ring))
     try:
-        members = _read(PVE / ".members")
+        members = read(PVE / ".members")
     except FileNotFoundError:
         members = ""
     for name_, ip in re.findall(r'"([^"]+)"\s*:\s*\{[^}]*"ip"\s*:\s*"([^"]+)"', members):
         found.setdefault(name_, set()).update(_addresses_of(ip))
     for path in (PVE / "nodes").glob(f"*/{_ROUTER_ID}"):
-        found.setdefault(path.parent.name, set()).update(_addresses_of(_read(path).strip()))
+        found.setdefault(path.parent.name, set()).update(_addresses_of(read(path).strip()))
     return {name: frozenset(addresses) for name, addresses in found.items()}
 
 
@@ -160,7 +136,7 @@ def publish(node: str, router_id: IPv4Address | None) -> None:
     try:
         if router_id is None:
             path.unlink(missing_ok=True)
-        elif not path.exists() or _read(path).strip() != str(router_id):
+        elif not path.exists() or read(path).strip() != str(router_id):
             path.write_text(f"{router_id}\n", encoding="ascii")
     except OSError as error:
         raise CannotTell(f"{path}: {error.strerror}",
@@ -174,13 +150,13 @@ def sdn_routing() -> tuple[str, ...]:
     for kind in ("controllers", "fabrics"):
         path = PVE / "sdn" / f"{kind}.cfg"
         try:
-            found += [f"{path}: {what}" for what in _SECTION.findall(_read(path))]
+            found += [f"{path}: {what}" for what in _SECTION.findall(read(path))]
         except FileNotFoundError:
             continue  # SDN was never used
     return tuple(found)
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
     """The file's text. Absence is FileNotFoundError; anything else is CannotTell."""
     try:
         # Guests' names come from users: an undecodable byte must not stop anything.
@@ -191,37 +167,9 @@ def _read(path: Path) -> str:
         raise CannotTell(f"{path}: {error.strerror}") from error
 
 
-def _config_files() -> Iterator[tuple[Path, int, GuestKind, str]]:
+def _running_containers() -> Iterator[tuple[int, str]]:
     try:
-        nodes = _names(PVE / "nodes")
-    except OSError as error:
-        raise CannotTell(f"{PVE}/nodes: {error.strerror}",
-                         "see: systemctl status pve-cluster") from error
-    for node in nodes:
-        for kind, directory in _KINDS:
-            folder = PVE / "nodes" / node / directory
-            for name in _names_or_none(folder):
-                match = _CONFIG_FILE.fullmatch(name)
-                if match:
-                    yield folder / name, int(match[1]), kind, node
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def _names_or_none(folder: Path) -> list[str]:
-    try:
-        return _names(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []  # a node that was never used for this kind of guest
-    except OSError as error:
-        raise CannotTell(f"{folder}: {error.strerror}") from error
-
-
-def _running_containers() -> Iterator[int]:
-    try:
-        sockets = _read(Path("/proc/net/unix"))
+        sockets = read(Path("/proc/net/unix"))
     except FileNotFoundError as error:
         raise CannotTell("/proc/net/unix does not exist: is /proc mounted?") from error
     for line in sockets.splitlines()[1:]:
@@ -229,17 +177,22 @@ def _running_containers() -> Iterator[int]:
         match = _LXC_COMMAND.fullmatch(columns[-1])
         # After a stop a connection of the old socket can linger: only the listener counts.
         if match and int(columns[3], 16) & _LISTENING:
-            yield int(match[1])
+            yield int(match[1]), columns[6]  # the socket's inode
 
 
-def _running_vms() -> Iterator[int]:
-    for path in Path("/run/qemu-server").glob("*.pid"):
-        try:
-            pid = int(path.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            continue  # it just quit, or is about to write its pid
-        if path.stem.isdigit() and Path(f"/proc/{pid}").exists():
-            yield int(path.stem)
+def _running_vms() -> Iterator[tuple[int, str]]:
+    for path in _VMS.glob("*.pid"):
+        run = _vm_run(path)
+        if run and path.stem.isdigit():
+            yield int(path.stem), run
+
+
+def _vm_run(path: Path) -> str | None:
+    try:
+        pid = int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None  # it just quit, or is about to write its pid
+    return str(pid) if Path(f"/proc/{pid}").exists() else None
 
 
 def _addresses_of(name: str) -> list[IPv4Address]:
@@ -249,7 +202,7 @@ def _addresses_of(name: str) -> list[IPv4Address]:
     except AddressValueError:
         pass
     try:
-        hosts = _read(Path("/etc/hosts"))
+        hosts = read(Path("/etc/hosts"))
     except FileNotFoundError:
         return []
     found = []

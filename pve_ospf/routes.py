@@ -7,7 +7,7 @@ fresh process with no memory recognises its own work.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 
@@ -257,6 +257,26 @@ def removal(state: KernelState, kept: Collection[str] = ()) -> Plan:
         *(Change("replace", Sysctl("conf", b, "proxy_arp", 0)) for b in sorted(bridges)),
         *(Change("replace", Sysctl("neigh", b, "proxy_delay", 80)) for b in sorted(delayed)),
         *_redirects((), kept, state)))
+
+
+def after(state: KernelState, done: Collection[Change]) -> KernelState:
+    """What the kernel holds once routes and entries were changed as in `done`."""
+    routes = {(c.item.destination, c.item.priority) for c in done if isinstance(c.item, Route)}
+    entries = {(c.item.address, c.item.device, c.item.proxy) for c in done
+               if isinstance(c.item, Neighbour)}
+    made = [c.item for c in done if c.action == "replace"]
+    return replace(
+        state,
+        routes=frozenset((*(r for r in state.routes if (r.destination, r.priority) not in routes),
+                          *(i for i in made if isinstance(i, Route)))),
+        neighbours=_after(state.neighbours, entries, made, proxy=False),
+        proxies=_after(state.proxies, entries, made, proxy=True))
+
+
+def _after(present: Iterable[Neighbour], touched: Collection[tuple[IPv4Address, str, bool]],
+           made: Iterable[Item], *, proxy: bool) -> frozenset[Neighbour]:
+    return frozenset((*(n for n in present if (n.address, n.device, n.proxy) not in touched),
+                      *(i for i in made if isinstance(i, Neighbour) and i.proxy == proxy)))
 
 
 def _own_bridges(roles: Roles) -> list[Interface]:

@@ -1,20 +1,22 @@
-"""The only user of pyroute2: the node's interfaces, routes and entries, read and changed.
+"""The only door to the kernel's rtnetlink: interfaces, routes and entries, read and changed.
 
-pyroute2 is imported when first needed: it costs a quarter of a second (facts), and commands
-that print a version or refuse a configuration need none of it.
+Changes go through pyroute2. It is imported with the first change: that costs a quarter of a
+second (facts), and whoever only looks needs none of it. What it takes to decode whole lists
+is told in rtmessage.py, which reads them here.
 """
 
 from __future__ import annotations
 
 import errno
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from functools import cache
 from socket import AF_INET
 from typing import Any
 
+from . import rtmessage
 from .errors import CannotTell
 from .interfaces import Roles
 from .model import Interface
@@ -31,13 +33,15 @@ from .routes import (
     Sysctl,
     watched_sysctls,
 )
+from .rtmessage import Message
 
 _IFF_UP = 0x1
 _NTF_PROXY = 0x8
 _NUD_PERMANENT = 0x80
 _RTN_TYPES = {1: "", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _ATTEMPTS = 50
-_NO_MASTER = 0
+_SOL_NETLINK, _STRICT = 270, 12  # NETLINK_GET_STRICT_CHK
+_LARGEST = 1 << 17
 
 
 @cache
@@ -63,51 +67,79 @@ def _extend(message: Any, attributes: list[tuple[str, str]], last: int) -> None:
         message.nla_map = (*message.nla_map, *attributes[-missing:])
 
 
+@cache
+def _writer() -> Any:
+    """pyroute2's socket for changes, opened once: opening costs more than most changes."""
+    return _pyroute2().IPRoute()
+
+
 @contextmanager
-def _netlink() -> Iterator[Any]:
-    netlink = _pyroute2().IPRoute()
-    try:
-        yield netlink
-    finally:
-        netlink.close()
+def _reader() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as reader:
+        # The kernel then filters by table itself: a router may hold the Internet's routes.
+        reader.setsockopt(_SOL_NETLINK, _STRICT, 1)
+        yield reader
 
 
-def _dump(listing: Callable[[], Iterable[Any]]) -> list[Any]:
-    """One listing of the kernel's, whole. Raises CannotTell.
+def _list(reader: socket.socket, kind: int, table: int = 0, flags: int = 0) -> list[Message]:
+    """One list of the kernel's, whole. Raises CannotTell.
 
-    Links that come and go interrupt a dump, and pyroute2 raises then: with 60 links and one
-    change every 20 ms, nine of ten reads failed, and a lost withdrawal is lost for good.
-    Each listing is short, so it is taken again by itself.
+    Links that come and go interrupt a list: with 60 links and one change every 20 ms, nine of
+    ten reads of everything failed, and a lost withdrawal is lost for good. Each list is short,
+    so it is taken again by itself.
     """
     for _ in range(_ATTEMPTS):
+        reader.send(rtmessage.dump_request(kind, table, flags))
         try:
-            return list(listing())
-        except _pyroute2().NetlinkError as error:
-            reason = str(error.args[-1] if error.args else error)
+            return _answer(reader)
+        except rtmessage.Interrupted:
             time.sleep(0.005)
-    raise CannotTell(f"the kernel's lists could not be read in {_ATTEMPTS} attempts: {reason}")
+        except OSError as error:
+            if kind == rtmessage.GETROUTE and error.errno == errno.ENOENT:
+                return []  # the kernel makes a table with its first route
+            raise CannotTell(f"the kernel's lists cannot be read: {error.strerror}") from error
+    raise CannotTell(f"the kernel's lists changed during each of {_ATTEMPTS} attempts to read "
+                     "them")
+
+
+def _answer(reader: socket.socket) -> list[Message]:
+    found: list[Message] = []
+    interrupted = ended = False
+    while not ended:
+        data = reader.recv(_LARGEST)
+        try:
+            part, ended = rtmessage.dumped(data)
+        except rtmessage.Interrupted:
+            # To its end all the same: the rest would be taken for the next list's.
+            part, interrupted = [], True
+            ended = rtmessage.ends(data)
+        found += part
+    if interrupted:
+        raise rtmessage.Interrupted
+    return found
 
 
 def interfaces() -> tuple[Interface, ...]:
     """The node's interfaces with their IPv4 addresses, in the order of their index."""
-    with _netlink() as netlink:
-        return _interfaces(netlink)[0]
+    with _reader() as reader:
+        return _interfaces(reader)[0]
 
 
 def read_state(roles_of: Callable[[tuple[Interface, ...]], Roles]) -> KernelState:
     """Everything the kernel holds that concerns us.
 
     `roles_of` says which interfaces are guest bridges and uplinks: only their sysctls are
-    read. Raises CannotTell when a sysctl of an interface that is there cannot be read.
+    read. Raises CannotTell when a list or a sysctl of an interface that is there cannot be
+    read.
     """
-    with _netlink() as netlink:
-        found, addresses = _interfaces(netlink)
+    with _reader() as reader:
+        found, addresses = _interfaces(reader)
         names = {i.index: i.name for i in found}
         return KernelState(
             interfaces=found,
-            routes=frozenset(_routes(netlink, names)),
-            neighbours=frozenset(_entries(netlink, names, 0)),
-            proxies=frozenset(_entries(netlink, names, _NTF_PROXY)),
+            routes=frozenset(_routes(reader, names)),
+            neighbours=frozenset(_entries(reader, names, 0)),
+            proxies=frozenset(_entries(reader, names, _NTF_PROXY)),
             addresses=addresses,
             sysctls=frozenset(_sysctls(roles_of(found))))
 
@@ -116,29 +148,29 @@ def apply(changes: Iterable[Change]) -> list[tuple[Change, str]]:
     """Carries out the changes in their order; a step that fails is returned with the kernel's
     reason and never stops the rest. What is gone already counts as deleted."""
     failed = []
-    with _netlink() as netlink:
-        for change in changes:
-            try:
-                _apply(netlink, change)
-            except OSError as error:
+    for change in changes:
+        try:
+            _apply(change)
+        except OSError as error:
+            if not (change.action == "delete" and error.errno in _GONE):
                 failed.append((change, error.strerror or str(error)))
-            except _pyroute2().NetlinkError as error:
-                if not (change.action == "delete" and error.code in _GONE):
-                    failed.append((change, str(error.args[-1])))
+        except _pyroute2().NetlinkError as error:
+            if not (change.action == "delete" and error.code in _GONE):
+                failed.append((change, str(error.args[-1])))
     return failed
 
 
 _GONE = (errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ENODEV)
 
 
-def _apply(netlink: Any, change: Change) -> None:
+def _apply(change: Change) -> None:
     item: Item = change.item
     verb = "replace" if change.action == "replace" else "del"
     if isinstance(item, Sysctl):
         with open(item.path, "w", encoding="ascii") as file:  # noqa: PTH123
             file.write(f"{item.value}\n")
         return
-    index = _index(netlink, item.device)
+    index, netlink = socket.if_nametoindex(item.device), _writer()
     if isinstance(item, BridgeMac):
         netlink.link("set", index=index, address=item.mac)
     elif isinstance(item, Route):
@@ -156,42 +188,29 @@ def _apply(netlink: Any, change: Change) -> None:
                       lladdr=item.mac, state=_NUD_PERMANENT, NDA_PROTOCOL=item.protocol)
 
 
-def _index(netlink: Any, device: str) -> int:
-    found = netlink.link_lookup(ifname=device)
-    if not found:
-        raise OSError(errno.ENODEV, f"{device} does not exist")
-    return int(found[0])
+def _interfaces(reader: socket.socket) -> tuple[tuple[Interface, ...],
+                                                frozenset[DeviceAddress]]:
+    links = [rtmessage.link(m) for m in _list(reader, rtmessage.GETLINK)]
+    names = {link.index: link.name for link in links}
+    addresses: dict[int, list[DeviceAddress]] = {}
+    for found in map(rtmessage.address, _list(reader, rtmessage.GETADDR)):
+        if found and found.index in names:
+            addresses.setdefault(found.index, []).append(
+                DeviceAddress(names[found.index], found.address, found.protocol))
+    links.sort(key=lambda link: link.index)
+    return (tuple(_interface(link, names, addresses.get(link.index, [])) for link in links),
+            frozenset(a for several in addresses.values() for a in several))
 
 
-def _interfaces(netlink: Any) -> tuple[tuple[Interface, ...], frozenset[DeviceAddress]]:
-    links = _dump(netlink.get_links)
-    names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
-    addresses: dict[int, list[DeviceAddress]] = {index: [] for index in names}
-    for message in _dump(partial(netlink.get_addr, family=AF_INET)):
-        local = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-        if message["index"] in names:
-            addresses[message["index"]].append(DeviceAddress(
-                names[message["index"]], IPv4Interface(f"{local}/{message['prefixlen']}"),
-                message.get_attr("IFA_PROTO") or 0))
-    found = tuple(_interface(link, names, addresses[link["index"]])
-                  for link in sorted(links, key=lambda link: int(link["index"])))
-    return found, frozenset(a for several in addresses.values() for a in several)
-
-
-def _interface(link: Any, names: dict[int, str], addresses: list[DeviceAddress]) -> Interface:
-    info = link.get_attr("IFLA_LINKINFO")
-    data = info.get_attr("IFLA_INFO_DATA") if info else None
-    # A parent in another network namespace has an index that means nothing here.
-    lower = None if link.get_attr("IFLA_LINK_NETNSID") is not None else link.get_attr("IFLA_LINK")
-    kind = (info.get_attr("IFLA_INFO_KIND") if info else "") or _devtype(names[link["index"]])
-    filtering = bool(kind == "bridge" and data and data.get_attr("IFLA_BR_VLAN_FILTERING"))
+def _interface(link: rtmessage.Link, names: dict[int, str],
+               addresses: list[DeviceAddress]) -> Interface:
+    kind = link.kind or _devtype(link.name)
     return Interface(
-        index=link["index"], name=names[link["index"]], kind=kind,
-        mac=link.get_attr("IFLA_ADDRESS") or "", up=bool(link["flags"] & _IFF_UP),
-        addresses=tuple(sorted(a.address for a in addresses)),
-        master=names.get(link.get_attr("IFLA_MASTER") or _NO_MASTER),
-        lower=names.get(lower or 0), vlan_filtering=filtering,
-        mac_stays=kind != "bridge" or _mac_stays(names[link["index"]]))
+        index=link.index, name=link.name, kind=kind, mac=link.mac,
+        up=bool(link.flags & _IFF_UP), addresses=tuple(sorted(a.address for a in addresses)),
+        master=names.get(link.master), lower=names.get(link.lower),
+        vlan_filtering=link.vlan_filtering,
+        mac_stays=kind != "bridge" or _mac_stays(link.name))
 
 
 def _devtype(name: str) -> str:
@@ -212,32 +231,21 @@ def _mac_stays(bridge: str) -> bool:
         return True  # it went away, or sysfs is not there: nothing is known to be wrong
 
 
-def _routes(netlink: Any, names: dict[int, str]) -> Iterator[Route]:
-    for message in _dump(partial(netlink.get_routes, family=AF_INET, table=MAIN_TABLE)):
-        if message["type"] not in _RTN_TYPES:
-            continue
-        destination = IPv4Network(f"{message.get_attr('RTA_DST') or IPv4Address(0)}"
-                                  f"/{message['dst_len']}")
-        for hop in message.get_attr("RTA_MULTIPATH") or [message]:
-            index = hop["oif"] if "oif" in hop else hop.get_attr("RTA_OIF")
-            gateway = hop.get_attr("RTA_GATEWAY")
-            yield Route(destination, names.get(index, ""), message["proto"], message["scope"],
-                        message.get_attr("RTA_PRIORITY") or 0,
-                        IPv4Address(gateway) if gateway else None,
-                        _RTN_TYPES[message["type"]])
+def _routes(reader: socket.socket, names: dict[int, str]) -> Iterator[Route]:
+    for route in map(rtmessage.route, _list(reader, rtmessage.GETROUTE, MAIN_TABLE)):
+        if route and route.table == MAIN_TABLE and route.kind in _RTN_TYPES:
+            for hop in route.hops:
+                yield Route(route.destination, names.get(hop.index, ""), route.protocol,
+                            route.scope, route.priority, hop.gateway, _RTN_TYPES[route.kind])
 
 
-def _entries(netlink: Any, names: dict[int, str], flags: int) -> Iterator[Neighbour]:
-    # Not get_neighbours(): it takes `flags` for a filter on the answer, and the kernel lists
-    # proxy entries only when the request itself carries NTF_PROXY.
-    listing = partial(netlink.neigh, "dump", family=AF_INET, flags=flags, match={})
-    for message in _dump(listing):
-        address, mac = message.get_attr("NDA_DST"), message.get_attr("NDA_LLADDR") or ""
-        if address is None or message["ifindex"] not in names or (not mac and not flags):
-            continue
-        yield Neighbour(IPv4Address(address), names[message["ifindex"]], mac,
-                        message.get_attr("NDA_PROTOCOL") or 0,
-                        bool(flags or message["state"] & _NUD_PERMANENT))
+def _entries(reader: socket.socket, names: dict[int, str], flags: int) -> Iterator[Neighbour]:
+    # The kernel lists proxy entries only when the request itself carries NTF_PROXY.
+    for entry in map(rtmessage.entry, _list(reader, rtmessage.GETNEIGH, flags=flags)):
+        if (entry and entry.address is not None and entry.index in names
+                and (entry.mac or flags)):
+            yield Neighbour(entry.address, names[entry.index], "" if flags else entry.mac,
+                            entry.protocol, bool(flags or entry.state & _NUD_PERMANENT))
 
 
 def _sysctls(roles: Roles) -> Iterator[Sysctl]:

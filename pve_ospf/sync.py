@@ -1,6 +1,6 @@
 """Makes this node's kernel state what the cluster's state says it should be.
 
-Read → plan → apply, under one lock. Who calls it (a hook, a person, later the agent) only
+Read → plan → pace → apply, under one lock. Who calls it (a hook, a person, the agent) only
 decides *when*: the outcome depends on nothing but what is read here.
 """
 
@@ -15,137 +15,100 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
-from . import lsdb, pve, rtnetlink, vtysh
-from .announce import Desired, Never, Node, desired, never_ours
-from .config import Config
+from . import rtnetlink
 from .errors import CannotTell
-from .interfaces import Roles, classify
-from .model import Finding, Guest
-from .routes import KernelState, Plan, plan, removal
+from .interfaces import Roles
+from .look import Memory, Picture, look
+from .model import Finding
+from .pace import paced, remembered
+from .routes import Change, Plan, is_ours, plan, removal
+
+__all__ = ["Memory", "Picture", "Result", "locked", "look", "remove_all", "sync"]
 
 RUN = Path("/run/pve-ospf")
-ROUTERS = Path("/var/lib/pve-ospf/routers")
 LOCK_PATIENCE = 20.0
 """Seconds a sync waits for another one. A hundred hooks at once take about ten."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """Everything one sync knows: what was read, and what follows from it."""
-
-    config: Config
-    cluster: pve.Cluster
-    node: Node
-    state: KernelState
-    desired: Desired
-
-    @property
-    def roles(self) -> Roles:
-        return self.node.roles
-
-    def own_guests(self) -> tuple[Guest, ...]:
-        """The guests whose configuration this node owns."""
-        return tuple(g for g in self.cluster.guests if g.node == self.node.name)
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
-    """What a sync did, or would do: `failed` pairs a change with the kernel's reason."""
+    """What a sync did, or would do: `failed` pairs a change with the kernel's reason.
+
+    `due`: when the changes of `plan` that had to wait (see pace.py) may be made, in seconds of
+    the monotonic clock; `done` are the others.
+    """
 
     plan: Plan
     findings: tuple[Finding, ...]
     failed: tuple[tuple[str, str], ...] = ()
-
-
-def look(stopped: Collection[int] = ()) -> Picture:
-    """Reads everything and changes nothing.
-
-    `stopped` are guests known to be stopped though their socket may still look alive: in
-    post-stop it does, for the hook's own guest (facts). Raises ConfigError and CannotTell.
-    """
-    name = pve.node_name()
-    config = pve.read_config(name)
-    cluster = pve.read_guests()
-    running = pve.running() - frozenset(stopped)
-    rings = pve.ring_addresses()
-    state = rtnetlink.read_state(lambda found: classify(config, found, rings))
-    roles = classify(config, state.interfaces, rings)
-    node = Node(name=name, roles=roles, interfaces=state.interfaces, running=running,
-                never=_never(config, state, rings), incumbents=state.incumbents())
-    return Picture(config, cluster, node, state, desired(config, cluster.guests, node))
+    done: tuple[Change, ...] = ()
+    due: float | None = None
 
 
 def sync(dry_run: bool = False, stopped: Collection[int] = (),
          since: int | None = None) -> Result | None:
-    """One full sync. Returns None when one that began reading after `since` (nanoseconds of
-    the monotonic clock) has already done the work: so a hundred hooks at once cost a few
-    syncs, not a hundred. Raises ConfigError and CannotTell, with nothing changed."""
-    with _locked():
+    """One full sync, and what has to wait for its turn after that: at most 1.1 s more.
+
+    Returns None when one that began reading after `since` (nanoseconds of the monotonic clock)
+    has already done the work: so a hundred hooks at once cost a few syncs, not a hundred.
+    Raises ConfigError and CannotTell, with nothing changed.
+    """
+    with locked():
         if since is not None and _last_sync() > since:
             return None
         begun = time.monotonic_ns()
         picture = look(stopped)
-        planned = plan(picture.desired, picture.roles, picture.state)
-        failed = [] if dry_run else rtnetlink.apply(planned.changes)
-        if not (dry_run or failed or stopped):
+        result = settle(picture, dry_run)
+        if not (dry_run or result.failed or stopped or result.due):
             _write(RUN / "synced", str(begun))
-    return Result(planned, (*picture.cluster.findings, *picture.desired.findings,
-                            *planned.findings),
-                  tuple((str(change), reason) for change, reason in failed))
+    if result.due is None or dry_run:
+        return result
+    time.sleep(max(0.0, result.due - time.monotonic()))
+    later = sync(stopped=stopped)
+    if later is None:
+        return result
+    return Result(result.plan, later.findings, (*result.failed, *later.failed),
+                  (*result.done, *later.done))
 
 
-def _never(config: Config, state: KernelState, rings: frozenset[IPv4Address]) -> Never:
-    routers, known = _routers()
-    if config.router_id:
-        routers |= {config.router_id}
-    return never_ours(state.interfaces, state.next_hops(), routers, rings, known)
+def settle(picture: Picture, dry_run: bool = False) -> Result:
+    """Makes the kernel what `picture` says it should be, as far as it may be done now. For a
+    caller that holds the lock. Raises nothing: what fails is told."""
+    planned = plan(picture.desired, picture.roles, picture.state)
+    findings = (*picture.cluster.findings, *picture.desired.findings, *planned.findings)
+    if dry_run or not planned.changes:
+        return Result(planned, findings)
+    changed = {a: when for a, when in _changed().items() if a not in _unannounced(picture)}
+    pace = paced(planned.changes, changed, time.monotonic())
+    failed = rtnetlink.apply(pace.now)
+    lost = {change for change, _ in failed}
+    done = tuple(change for change in pace.now if change not in lost)
+    _remember(remembered(done, changed, time.monotonic()))
+    return Result(planned, findings, tuple((str(change), reason) for change, reason in failed),
+                  done, pace.due)
 
 
-def _routers() -> tuple[frozenset[IPv4Address], bool]:
-    """Router ids and neighbours' addresses, and whether OSPF could be asked.
-
-    With FRR stopped, or started just now and alone still, the last whole answer counts: a
-    router's address must not become a guest's because the routers cannot be seen just then.
-    It outlives a boot, for guests start before OSPF has a neighbour.
-    """
-    try:
-        neighbours = lsdb.neighbours(vtysh.show(lsdb.NEIGHBOURS))
-        routers = vtysh.show(lsdb.ROUTERS)
-    except CannotTell:
-        return _remembered_routers(), False
-    found = frozenset((*(n.address for n in neighbours), *(n.router_id for n in neighbours),
-                       *lsdb.router_ids(routers),
-                       *(a for several in lsdb.router_addresses(routers).values()
-                         for a in several)))
-    if not any(n.full for n in neighbours):
-        return found | _remembered_routers(), False
-    text = "".join(f"{address}\n" for address in sorted(found))
-    if text != _text(ROUTERS):
-        ROUTERS.parent.mkdir(parents=True, exist_ok=True)
-        _write(ROUTERS, text)
-    return found, True
-
-
-def _remembered_routers() -> frozenset[IPv4Address]:
-    try:
-        return frozenset(map(IPv4Address, _text(ROUTERS).split()))
-    except AddressValueError:
-        return frozenset()  # torn by a full disk; the next good answer replaces it
+def _unannounced(picture: Picture) -> frozenset[IPv4Address]:
+    """On-link addresses have no LSA that could come too soon."""
+    return frozenset((*(a.address for a in picture.desired.announcements if a.uplink),
+                      *(n.address for n in picture.state.proxies if is_ours(n))))
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
+def locked(patience: float = LOCK_PATIENCE) -> Iterator[None]:
+    """The one lock: whoever changes the kernel for us holds it. Raises CannotTell when another
+    process or thread holds it for `patience` seconds."""
     RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
     descriptor = os.open(RUN / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _acquire(descriptor)
+        _acquire(descriptor, patience)
         yield
     finally:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int) -> None:
-    deadline = time.monotonic() + LOCK_PATIENCE
+def _acquire(descriptor: int, patience: float) -> None:
+    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,14 +116,30 @@ def _acquire(descriptor: int) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise CannotTell(
-                    f"{RUN}/lock: another sync has held it for {LOCK_PATIENCE:.0f} s",
+                    f"{RUN}/lock: another sync has held it for {patience:g} s",
                     "see which: fuser -v /run/pve-ospf/lock") from None
-            time.sleep(0.01)
+            time.sleep(0.002)
 
 
 def _last_sync() -> int:
     text = _text(RUN / "synced")
     return int(text) if text.isdigit() else 0
+
+
+def _changed() -> dict[IPv4Address, float]:
+    """When each address's route was changed last, whichever process did it."""
+    found = {}
+    for line in _text(RUN / "changed").splitlines():
+        address, _, when = line.partition(" ")
+        try:
+            found[IPv4Address(address)] = float(when)
+        except (AddressValueError, ValueError):
+            continue  # torn by a full disk: the pace of that address is lost, and no more
+    return found
+
+
+def _remember(changed: dict[IPv4Address, float]) -> None:
+    _write(RUN / "changed", "".join(f"{a} {when:.3f}\n" for a, when in changed.items()))
 
 
 def _text(path: Path) -> str:
@@ -182,7 +161,7 @@ def _write(path: Path, text: str) -> None:
 
 def remove_all() -> list[tuple[str, str]]:
     """Takes everything of ours out of the kernel; returns what failed, with the reason."""
-    with _locked():
+    with locked():
         state = rtnetlink.read_state(lambda _: Roles())
         failed = rtnetlink.apply(removal(state).changes)
     return [(str(change), reason) for change, reason in failed]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import topology
+from tests.lab import service, topology
 from tests.lab.lab import Lab, together
 from tests.lab.node import Node
 from tests.lab.poll import poll
@@ -24,6 +24,7 @@ def standing(deb: Path) -> Iterator[Lab]:
         for node in lab.nodes:
             poll(partial(node.full, 1), 30, f"{node.name} is adjacent")
         lab.settle()
+        together(service.start, lab.nodes)
         yield lab
 
 

@@ -120,9 +120,9 @@ def test_the_subnet_of_a_guest_bridges_own_address_is_the_guests() -> None:
     assert len(result.announcements) == 1
 
 
-def test_an_attached_vm_is_a_finding() -> None:
-    (finding,) = _desired(replace(_guest(), kind="qemu")).findings
-    assert finding.code == "vm"
+def test_a_vm_is_a_guest_like_a_container() -> None:
+    (announcement,) = _desired(replace(_guest(), kind="qemu")).announcements
+    assert announcement.vmid == 101
 
 
 def test_a_guest_that_runs_without_any_config_makes_the_unclaimed_unknown() -> None:

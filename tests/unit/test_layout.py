@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 # Everything not named here is pure, a new module too.
 SHELLS = {
-    *("apply", "arp", "attach", "cli", "frrfiles", "frrplan", "hookscript", "pve", "pveapi"),
-    *("readings", "rtnetlink", "snippet", "sync", "vtysh"),
+    *("agent", "apply", "arp", "attach", "cli", "events", "frrfiles", "frrplan", "frrwatch"),
+    *("guestfiles", "heal", "hookscript", "incoming", "journal", "look", "nudge", "prestart"),
+    *("pve", "pveapi", "qmp", "readings", "routers", "rtnetlink", "snippet", "sync", "vtysh"),
 }
 OUTSIDE = {
     *("fcntl", "os", "pathlib", "shutil", "socket", "subprocess", "syslog", "time"),

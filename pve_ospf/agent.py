@@ -1,0 +1,274 @@
+"""The resident process: it decides *when* to sync, and answers hooks at once.
+
+It syncs when a hook nudges it, when links, addresses, our routes or forwarding change, when
+pmxcfs counts a change, when the configuration or FRR changes, and every half minute whatever
+happens. What it holds only saves reading; killed at any moment, its successor is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import guestfiles, hookscript, incoming, journal, look, prestart, pve, sync, vm
+from .errors import PveOspfError
+from .events import Events
+from .frrwatch import FrrWatch
+from .guestfiles import GuestFiles
+from .look import Memory, Picture
+from .model import Finding, Guest
+from .nudge import Nudge, Nudges
+
+GLANCE = 0.2
+"""Seconds between two glances at what tells of no change by itself: /etc/pve and FRR."""
+MOVING = 0.01
+"""Seconds between two glances at a configuration that a live migration is about to move."""
+TIMER = 30.0
+"""Seconds after which a sync runs though nothing was seen to happen."""
+COALESCE = 0.1
+"""Seconds from an event to the sync that takes in all that come with it."""
+LINGER = 1.5
+"""Seconds after an event for one more look: a container's socket outlives its veth."""
+AFTER_NUDGE = 0.3
+"""Seconds from the last of several hooks to the full sync that follows."""
+RETRY = 1.0
+STALE = 1.0
+"""Seconds after which a nudge only says that something happened: its hook has given up."""
+
+
+@dataclass
+class Agent:
+    """One per node; `run` returns when it is told to end, and withdraws nothing."""
+
+    memory: Memory = field(default_factory=lambda: Memory(files=GuestFiles(follow=True)))
+    picture: Picture | None = None
+    events: Events = field(default_factory=Events)
+    nudges: Nudges = field(default_factory=Nudges)
+    frr: FrrWatch = field(default_factory=FrrWatch)
+    ending: bool = False
+    _due: list[float] = field(default_factory=list)
+    _glance: float = 0.0
+    _told: frozenset[Finding] = frozenset()
+    _problem: str = ""
+    _config: object = None
+    _moving: dict[int, bool] = field(default_factory=dict)
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.events, selectors.EVENT_READ, self._kernel)
+            selector.register(self.nudges, selectors.EVENT_READ, self._nudged)
+            selector.register(self.frr, selectors.EVENT_READ, self._frr)
+            self._sync()
+            self.frr.start()
+            _notify("READY=1")
+            while not self.ending:
+                for key, _ in selector.select(self._patience()):
+                    key.data()
+                self._tick()
+        _notify("STOPPING=1")
+        self.nudges.close()
+        self.frr.stop()
+        return 0
+
+    def _end(self, _signal: int, _frame: object) -> None:
+        self.ending = True
+
+    def _patience(self) -> float:
+        now = time.monotonic()
+        if self._moving:
+            return MOVING
+        return max(0.0, min([self._glance, *self._due]) - now)
+
+    # -- what happens ------------------------------------------------------------------
+
+    def _kernel(self) -> None:
+        if self.events.drain():
+            self._want(COALESCE)
+            self._want(LINGER)
+            self.frr.look_soon()
+
+    def _frr(self) -> None:
+        if self.frr.drain():
+            self.memory.routers = self.frr.routers
+            self._want(0)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._moving:
+            self._watch_moves()
+        if now >= self._glance:
+            self._glance = now + GLANCE
+            _notify("WATCHDOG=1")
+            config = _config_mark()
+            if config != self._config or (self.picture and self.memory.files.changed()):
+                self._config = config
+                self._want(0)
+        if self._due and now >= min(self._due):
+            self._sync()
+
+    def _want(self, delay: float) -> None:
+        """A sync within `delay` seconds. A flood of events puts none off: the first counts."""
+        due = time.monotonic() + delay
+        if not any(due - COALESCE <= other <= due for other in self._due):
+            self._due.append(due)
+
+    # -- syncs ---------------------------------------------------------------------------
+
+    def _sync(self) -> None:
+        now = time.monotonic()
+        self._due = [due for due in self._due if due > now]
+        try:
+            with sync.locked():
+                self.picture = look.look(memory=self.memory)
+                result = sync.settle(self.picture)
+        except PveOspfError as error:
+            self.picture = None  # hooks do their own work, and tell what is the matter
+            self._due = [now + RETRY]
+            if error.message != self._problem:
+                journal.error(f"{error.message}; {' '.join(error.hint.split())}")
+                self._problem = error.message
+            return
+        if self._problem:
+            journal.info("works again")
+            self._problem = ""
+        self._tell(result)
+        self._due.append(min(d for d in (now + TIMER, result.due, self.memory.files.due()) if d))
+        self._moving = _moving(self.picture)
+
+    def _tell(self, result: sync.Result) -> None:
+        journal.changes("", result)
+        for finding in sorted(set(result.findings) - self._told):
+            journal.found(finding)
+        self._told = frozenset(result.findings)
+
+    # -- one guest -------------------------------------------------------------------------
+
+    def _nudged(self) -> None:
+        for nudge in self.nudges.take():
+            if nudge.age() > STALE:
+                self._want(0)
+                continue
+            try:
+                nudge.answer(self._answer(nudge))
+            except PveOspfError as error:
+                journal.error(f"guest {nudge.vmid} {nudge.phase}: {error.message}")
+                nudge.answer("")
+        self._due = [due for due in self._due if due > time.monotonic() + AFTER_NUDGE]
+        self._want(AFTER_NUDGE)
+
+    def _answer(self, nudge: Nudge) -> str:
+        """What the hook is told: "0", "1 WHY NOT", or "" that the work is its own."""
+        if nudge.source and nudge.phase in ("pre-start", "post-start"):
+            incoming.expect(nudge.vmid, nudge.source)
+        if not self.picture:
+            return ""
+        match nudge.phase:
+            case "pre-start":
+                return self._pre_start(self.picture, nudge)
+            case "post-start":
+                self._guest(self.picture, nudge.vmid, _run(self.picture, nudge.vmid))
+            case "post-stop":
+                incoming.forget(nudge.vmid)
+                run = pve.running().get(nudge.vmid)
+                if run:
+                    self.memory.stopped[nudge.vmid] = run, time.monotonic()
+                self._guest(self.picture, nudge.vmid, None)
+        return "0"
+
+    def _pre_start(self, picture: Picture, nudge: Nudge) -> str:
+        self.memory.stopped.pop(nudge.vmid, None)
+        guest = self.memory.files.read_here(nudge.vmid, picture.node.name)
+        if nudge.source and not guest:
+            guest = picture.cluster.guest(nudge.vmid)  # its configuration comes with it
+        if not guest or not guest.attached:
+            return "0" if guest else ""
+        if prestart.needs_asking(picture, guest, nudge.source):
+            return ""
+        verdict = prestart.verdict(picture, guest, nudge.source)
+        for warning in verdict.warnings:
+            journal.warning(warning)
+        return f"1 {hookscript.refused(nudge.vmid, verdict.refusal)}" if verdict.refusal else "0"
+
+    def _guest(self, picture: Picture, vmid: int, run: str | None) -> None:
+        """Makes the kernel right for one guest; the full sync that follows does the rest."""
+        guest = self.memory.files.read_here(vmid, picture.node.name)
+        with sync.locked(patience=RETRY):
+            narrow = look.about(picture, vmid, guest, run, self.memory)
+            result = sync.settle(narrow)
+        journal.changes(f"guest {vmid}: ", result)
+        self.picture = look.merged(picture, narrow, vmid, result.done)
+        if result.due:
+            self._due.append(result.due)
+
+    # -- live migration ----------------------------------------------------------------------
+
+    def _watch_moves(self) -> None:
+        """A configuration is moved at the switchover: the target announces, the source
+        withdraws, at that moment and not at the next glance."""
+        for vmid, owned in list(self._moving.items()):
+            here = guestfiles.is_here(vmid)
+            if here == owned or not self.picture:
+                continue
+            if here or guestfiles.is_elsewhere(vmid):
+                self._moving[vmid] = here
+                self._guest(self.picture, vmid, pve.vm_run(vmid) if here else None)
+                self._want(AFTER_NUDGE)
+            else:
+                del self._moving[vmid]  # destroyed, or /etc/pve is gone: for a whole look
+                self._want(0)
+
+
+def _moving(picture: Picture) -> dict[int, bool]:
+    """The VMs that a live migration is moving now: VMID → whether this node owns it."""
+    leaving = {g.vmid: True for g in picture.own_guests()
+               if g.kind == "qemu" and g.attached and g.lock in vm.MOVING
+               and g.vmid in picture.runs}
+    coming = {vmid: False for vmid in incoming.expected() if _elsewhere(picture, vmid)}
+    return {**leaving, **coming}
+
+
+def _elsewhere(picture: Picture, vmid: int) -> bool:
+    guest = picture.cluster.guest(vmid)
+    return guest is None or guest.node != picture.node.name
+
+
+def _run(picture: Picture, vmid: int) -> str | None:
+    """Which run of a guest a post-start hook speaks of. Of a container any name will do: it
+    says that LXC has reported RUNNING."""
+    guest = picture.cluster.guest(vmid)
+    return pve.vm_run(vmid) if _is_vm(guest) else "started"
+
+
+def _is_vm(guest: Guest | None) -> bool:
+    return guest is not None and guest.kind == "qemu"
+
+
+def _config_mark() -> object:
+    """Changes when pve-ospf.yaml does."""
+    marks: list[object] = []
+    for path in (pve.CLUSTER_CONFIG, pve.LOCAL_CONFIG, Path("/etc/pve/local")):
+        try:
+            status = path.lstat()
+            marks.append((status.st_mtime_ns, status.st_size, status.st_ino))
+        except OSError:
+            marks.append(None)
+    return tuple(marks)
+
+
+def _notify(state: str) -> None:
+    """Tells systemd (sd_notify); nobody, where it did not start us."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        with contextlib.suppress(OSError):  # systemd starts itself anew: the next one arrives
+            connection.sendto(state.encode(), address.replace("@", "\0", 1))

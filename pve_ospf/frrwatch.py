@@ -1,0 +1,68 @@
+"""What FRR says, asked beside the agent's loop: vtysh can take its time, or hang.
+
+One thread: it learns who is a router, and heals what zebra and ospfd hold that the kernel does
+not (heal.py). The loop is woken over a pipe when something it uses has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from . import routers
+from .routers import Routers
+
+SIGNS = 0.5
+"""Seconds between two looks at FRR's processes and sockets."""
+ROUTINE = 30.0
+"""Seconds between two comparisons when nothing was seen to happen."""
+ROUTERS = 60.0
+
+
+class FrrWatch:
+    """`routers` is what OSPF said last; None before it was asked."""
+
+    def __init__(self) -> None:
+        self.routers: Routers | None = None
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake = threading.Event()
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="frr", daemon=True)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Does not wait: a question to FRR may be under way, and harms nobody."""
+        self._ending = True
+        self._wake.set()
+
+    def look_soon(self) -> None:
+        """Something happened in the kernel that zebra has to have seen."""
+        self._wake.set()
+
+    def drain(self) -> bool:
+        """Whether something has changed since it was asked last."""
+        try:
+            return bool(os.read(self._read, 64))
+        except BlockingIOError:
+            return False
+
+    def _run(self) -> None:
+        asked = -ROUTERS
+        while not self._ending:
+            self._wake.wait(SIGNS)
+            self._wake.clear()
+            if time.monotonic() - asked >= ROUTERS:
+                asked = time.monotonic()
+                self._ask()
+
+    def _ask(self) -> None:
+        found = routers.read()
+        if found != self.routers:
+            self.routers = found
+            os.write(self._write, b"!")

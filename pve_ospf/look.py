@@ -1,0 +1,194 @@
+"""One look at everything a sync needs: configuration, guests, what runs, the kernel.
+
+Changes nothing. A resident process keeps a `Memory` from one look to the next, which only
+saves reading again what has not changed; a fresh one starts with an empty one and comes to
+the same result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from ipaddress import IPv4Address
+
+from . import incoming, pve, qmp, routers, rtnetlink, vm
+from .announce import Desired, Never, Node, claims, desired, never_ours
+from .config import Config
+from .guestfiles import Cluster, GuestFiles
+from .interfaces import Roles, carries_no_address, classify
+from .model import Guest
+from .routers import Routers
+from .routes import Change, KernelState, after
+
+ASK_AGAIN = 30.0
+"""Seconds after which QEMU is asked again about a VM that waits: the backup of a stopped VM
+starts it paused, and lets it go on, if it was running, without a word to anybody."""
+
+LINGERS = 10.0
+"""Seconds for which a stopped container's socket is known to go on listening, at most."""
+
+
+@dataclass
+class Memory:
+    """What a resident process keeps.
+
+    `routers` None: ask OSPF. `stopped`: VMID → (which run of it has ended, when), for a
+    container's socket listens a little longer than its post-stop hook takes.
+    """
+
+    files: GuestFiles = field(default_factory=GuestFiles)
+    routers: Routers | None = None
+    stopped: dict[int, tuple[str, float]] = field(default_factory=dict)
+    asked: dict[tuple[int, str, str | None], tuple[str | None, float]] = field(
+        default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Everything one sync knows: what was read, and what follows from it.
+
+    `runs` says of every guest that lives here which run it is, also of VMs that wait.
+    """
+
+    config: Config
+    cluster: Cluster
+    node: Node
+    state: KernelState
+    desired: Desired
+    runs: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> Roles:
+        return self.node.roles
+
+    def own_guests(self) -> tuple[Guest, ...]:
+        """The guests whose configuration this node owns."""
+        return tuple(g for g in self.cluster.guests if g.node == self.node.name)
+
+    @cached_property
+    def claimants(self) -> Mapping[IPv4Address, tuple[Guest, ...]]:
+        """Address → the guests whose configuration claims it."""
+        found: dict[IPv4Address, tuple[Guest, ...]] = {}
+        for guest in self.cluster.guests:
+            for claim in claims(guest):
+                found[claim.address] = (*found.get(claim.address, ()), guest)
+        return found
+
+
+def look(stopped: Collection[int] = (), memory: Memory | None = None) -> Picture:
+    """Reads everything and changes nothing.
+
+    `stopped` are guests known to be stopped though their socket may still look alive: in
+    post-stop it does, for the hook's own guest (facts). Raises ConfigError and CannotTell.
+    """
+    memory = memory or Memory()
+    name = pve.node_name()
+    config = pve.read_config(name)
+    runs = living(memory, stopped)
+    cluster = memory.files.read(runs, time.monotonic())
+    rings = pve.ring_addresses()
+    state = rtnetlink.read_state(lambda found: classify(config, found, rings))
+    roles = classify(config, state.interfaces, rings)
+    node = Node(name=name, roles=roles,
+                interfaces=tuple(i for i in state.interfaces if not carries_no_address(i.name)),
+                running=frozenset(runs), never=_never(config, state, rings, memory),
+                incumbents=state.incumbents())
+    node = replace(node, running=frozenset(
+        vmid for vmid in runs if (guest := cluster.guest(vmid)) is None
+        or guest_runs(guest, runs[vmid], node, memory)))
+    return Picture(config, cluster, node, state, desired(config, cluster.guests, node), runs)
+
+
+def living(memory: Memory, stopped: Collection[int] = ()) -> dict[int, str]:
+    """The guests that live here, VMs that wait included, less those known to have stopped."""
+    runs = pve.running()
+    now = time.monotonic()
+    memory.stopped = {vmid: (run, since) for vmid, (run, since) in memory.stopped.items()
+                      if runs.get(vmid) == run and now < since + LINGERS}
+    return {vmid: run for vmid, run in runs.items()
+            if vmid not in stopped and vmid not in memory.stopped}
+
+
+def guest_runs(guest: Guest, run: str, node: Node, memory: Memory) -> bool:
+    """Whether a guest that lives here and whose configuration this node owns runs: a VM may be
+    waiting for a migration to arrive, or for its backup to end (see vm.py)."""
+    if guest.kind != "qemu" or guest.node != node.name or not guest.attached:
+        return True
+    if not guest.lock:
+        incoming.forget(guest.vmid)
+        return True
+    if not vm.in_doubt(guest, pve.command_line(run)):
+        return True
+    installed = any(node.incumbents.get(c.address) == c.net.mac for c in claims(guest))
+    arrived = guest.vmid in incoming.expected()
+    if vm.runs(guest, installed=installed, arrived=arrived, status=None):
+        return True
+    return vm.runs(guest, installed=installed, arrived=arrived,
+                   status=_status(guest, run, memory))
+
+
+def _status(guest: Guest, run: str, memory: Memory) -> str | None:
+    """QEMU's word, asked once for each run and lock of the VM: Proxmox needs the socket."""
+    now = time.monotonic()
+    key = (guest.vmid, run, guest.lock)
+    answer, when = memory.asked.get(key, (None, -ASK_AGAIN))
+    if now - when >= ASK_AGAIN:
+        answer = qmp.status(guest.vmid)
+        memory.asked = {k: v for k, v in memory.asked.items() if k[0] != guest.vmid}
+        memory.asked[key] = answer, now
+    return answer
+
+
+def _never(config: Config, state: KernelState, rings: frozenset[IPv4Address],
+           memory: Memory) -> Never:
+    found, known = memory.routers or routers.read()
+    if config.router_id:
+        found |= {config.router_id}
+    return never_ours(state.interfaces, state.next_hops(), found, rings, known)
+
+
+def about(picture: Picture, vmid: int, guest: Guest | None, run: str | None,
+          memory: Memory) -> Picture:
+    """`picture` narrowed to one guest, of which a hook has just said how it is: `guest` as its
+    configuration is now (None: not here), `run` None: it does not run.
+
+    What results for its addresses is what a full look would give, without reading the rest:
+    a hook is answered in a few milliseconds, however many guests there are.
+    """
+    before = picture.cluster.guest(vmid)
+    addresses = {c.address for g in (before, guest) if g for c in claims(g)}
+    addresses |= {a.address for a in picture.desired.announcements if a.vmid == vmid}
+    rivals = {g.vmid: g for a in addresses for g in picture.claimants.get(a, ())
+              if g.vmid != vmid}
+    guests = (*rivals.values(), *([guest] if guest else []))
+    state = replace(
+        picture.state,
+        routes=frozenset(r for r in picture.state.routes
+                         if r.destination.network_address in addresses),
+        neighbours=frozenset(n for n in picture.state.neighbours if n.address in addresses),
+        proxies=frozenset(n for n in picture.state.proxies if n.address in addresses))
+    running = picture.node.running & rivals.keys()
+    if run and guest and guest_runs(guest, run, picture.node, memory):
+        running |= {vmid}
+    node = replace(picture.node, running=running)
+    return replace(picture, cluster=Cluster(guests), node=node, state=state,
+                   desired=desired(picture.config, guests, node))
+
+
+def merged(picture: Picture, narrow: Picture, vmid: int, done: Collection[Change]) -> Picture:
+    """`picture` after `done`, which followed from `narrow`."""
+    others = tuple(g for g in picture.cluster.guests if g.vmid != vmid)
+    guest = narrow.cluster.guest(vmid)
+    cluster = replace(picture.cluster, guests=(*others, *([guest] if guest else [])))
+    running = picture.node.running - {vmid} | (narrow.node.running & {vmid})
+    state = after(picture.state, done)
+    addresses = {a.address for a in narrow.desired.announcements}
+    kept = (a for a in picture.desired.announcements
+            if a.vmid != vmid and a.address not in addresses)
+    return replace(
+        picture, cluster=cluster, state=state,
+        node=replace(picture.node, running=running, incumbents=state.incumbents()),
+        desired=replace(picture.desired,
+                        announcements=(*kept, *narrow.desired.announcements)))
