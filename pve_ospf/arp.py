@@ -20,8 +20,8 @@ from . import arpframe, home
 from .errors import CannotTell
 from .home import PerUplink
 
-PATIENCE = 0.3
-"""Seconds a probe listens."""
+PATIENCE = 0.27
+"""Seconds a probe listens. To close its socket takes the kernel some 20 ms more."""
 PROBES = 5
 """Questions for each address within that time; a lossy link must not hide its holder."""
 PAUSE = 0.1
