@@ -13,7 +13,7 @@ import selectors
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import guestfiles, hookscript, incoming, journal, look, prestart, pve, sync, vm
@@ -108,9 +108,7 @@ class Agent:
         if now >= self._glance:
             self._glance = now + GLANCE
             _notify("WATCHDOG=1")
-            config = _config_mark()
-            if config != self._config or (self.picture and self.memory.files.changed()):
-                self._config = config
+            if _config_mark() != self._config or (self.picture and self.memory.files.changed()):
                 self._want(0)
         if self._due and now >= min(self._due):
             self._sync()
@@ -126,6 +124,7 @@ class Agent:
     def _sync(self) -> None:
         now = time.monotonic()
         self._due = [due for due in self._due if due > now]
+        self._config = _config_mark()
         try:
             with sync.locked():
                 self.picture = look.look(memory=self.memory)
@@ -169,6 +168,8 @@ class Agent:
         """What the hook is told: "0", "1 WHY NOT", or "" that the work is its own."""
         if nudge.source and nudge.phase in ("pre-start", "post-start"):
             incoming.expect(nudge.vmid, nudge.source)
+        if _config_mark() != self._config:
+            self._sync()  # not by yesterday's policy
         if not self.picture:
             return ""
         match nudge.phase:
@@ -186,6 +187,10 @@ class Agent:
 
     def _pre_start(self, picture: Picture, nudge: Nudge) -> str:
         self.memory.stopped.pop(nudge.vmid, None)
+        if self.memory.files.changed():  # another guest may have claimed the address just now
+            cluster = self.memory.files.read(picture.runs, time.monotonic())
+            self.picture = picture = replace(picture, cluster=cluster)
+            self._want(0)
         guest = self.memory.files.read_here(nudge.vmid, picture.node.name)
         if nudge.source and not guest:
             guest = picture.cluster.guest(nudge.vmid)  # its configuration comes with it

@@ -10,14 +10,23 @@ import os
 import threading
 import time
 
-from . import routers
+from . import heal, journal, routers
+from .divergence import Memory
+from .errors import PveOspfError
 from .routers import Routers
 
 SIGNS = 0.5
 """Seconds between two looks at FRR's processes and sockets."""
 ROUTINE = 30.0
 """Seconds between two comparisons when nothing was seen to happen."""
+AGAIN = 1.0
+"""The same after something happened, or while anything differs: what lasts is mended."""
+SETTLED = 6.0
+"""Seconds after which what happened has shown all it will do."""
+HOPELESS = 60.0
+"""Seconds after which what still differs is looked at in the routine only."""
 ROUTERS = 60.0
+"""Seconds between two questions about who is a router."""
 
 
 class FrrWatch:
@@ -53,13 +62,34 @@ class FrrWatch:
             return False
 
     def _run(self) -> None:
-        asked = -ROUTERS
+        asked = healed = -ROUTINE
+        memory, signs = Memory(), heal.signs()
+        alarmed = time.monotonic()
         while not self._ending:
-            self._wake.wait(SIGNS)
-            self._wake.clear()
-            if time.monotonic() - asked >= ROUTERS:
-                asked = time.monotonic()
+            if self._wake.wait(SIGNS):
+                self._wake.clear()
+                alarmed = time.monotonic()
+            now = time.monotonic()
+            if signs != (signs := heal.signs()):
+                alarmed, asked = now, -ROUTERS
+            unsettled = now - alarmed < (HOPELESS if memory.seen else SETTLED)
+            if now - healed >= (AGAIN if unsettled else ROUTINE):
+                healed = now
+                before, memory = memory, self._heal(memory)
+                if memory.seen.keys() - before.seen.keys():
+                    alarmed = now
+            if now - asked >= ROUTERS:
+                asked = now
                 self._ask()
+
+    def _heal(self, memory: Memory) -> Memory:
+        try:
+            memory, lines = heal.heal(memory)
+        except PveOspfError:
+            return memory  # FRR is down or starting: `check` says so, and there is no mending it
+        for line in lines:
+            journal.warning(f"FRR: {line}")
+        return memory
 
     def _ask(self) -> None:
         found = routers.read()

@@ -36,7 +36,15 @@ def lab(standing: Lab) -> Lab:
 
 
 @pytest.fixture(scope="module")
-def serving(standing: Lab) -> Iterator[Node]:
+def without_agent(standing: Lab) -> Iterator[None]:
+    """Nothing is put right behind a test's back; hooks do their own work."""
+    together(service.stop, standing.nodes)
+    yield
+    together(service.start, standing.nodes)
+
+
+@pytest.fixture(scope="module")
+def serving(standing: Lab, without_agent: None) -> Iterator[Node]:
     """pve1 with two running guests, for the tests of one module: WEB, which is announced, and
     OTHER, which is not attached. A test puts back what it changes of them."""
     standing.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)

@@ -95,6 +95,7 @@ def test_a_guest_that_comes_over_is_not_refused_for_its_own_old_announcement(
     one.pct("start", 101)
     poll(lambda: known_to(two, WEB), 10, "pve2 has the LSA")
     one.run(["mv", "/etc/pve/nodes/pve1/lxc/101.conf", "/etc/pve/nodes/pve2/lxc/101.conf"])
+    one.pve_refresh()
     try:
         assert _hook(two, 101, "pre-start").returncode == 0
         guests.stopped(one, 102, f"{WEB}/32")
@@ -108,6 +109,7 @@ def test_a_guest_that_comes_over_is_not_refused_for_its_own_old_announcement(
         one.legs["eth0"].up()
         poll(lambda: known_to(two, WEB), 30, "pve1 is back")
         one.run(["mv", "/etc/pve/nodes/pve2/lxc/101.conf", "/etc/pve/nodes/pve1/lxc/101.conf"])
+        one.pve_refresh()
 
 
 def test_a_duplicate_that_only_stands_in_a_config_is_reported_not_refused(
