@@ -262,5 +262,6 @@ def _send(sender: socket.socket, frame: bytes) -> None:
 
 def _unless_gone(device: str, error: OSError) -> None:
     if error.errno not in _GONE:
+        hint = "pve-ospf needs CAP_NET_RAW" if error.errno == errno.EPERM else ""
         raise CannotTell(f"{device}: no packet socket for ARP: {error.strerror}",
-                         "pve-ospf needs CAP_NET_RAW there") from error
+                         hint) from error
