@@ -16,7 +16,20 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import guestfiles, hookscript, incoming, journal, look, prestart, pve, sync, vm
+from . import (
+    arp,
+    guestfiles,
+    home,
+    hookscript,
+    incoming,
+    journal,
+    look,
+    onlink,
+    prestart,
+    pve,
+    sync,
+    vm,
+)
 from .errors import PveOspfError
 from .events import Events
 from .frrwatch import FrrWatch
@@ -51,6 +64,7 @@ class Agent:
     events: Events = field(default_factory=Events)
     nudges: Nudges = field(default_factory=Nudges)
     frr: FrrWatch = field(default_factory=FrrWatch)
+    responder: arp.Responder = field(default_factory=arp.Responder)
     ending: bool = False
     _due: list[float] = field(default_factory=list)
     _glance: float = 0.0
@@ -58,12 +72,14 @@ class Agent:
     _problem: str = ""
     _config: object = None
     _moving: dict[int, bool] = field(default_factory=dict)
+    _selector: selectors.BaseSelector | None = None
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         with selectors.DefaultSelector() as selector:
+            self._selector = selector
             selector.register(self.events, selectors.EVENT_READ, self._kernel)
             selector.register(self.nudges, selectors.EVENT_READ, self._nudged)
             selector.register(self.frr, selectors.EVENT_READ, self._frr)
@@ -83,10 +99,11 @@ class Agent:
         self.ending = True
 
     def _patience(self) -> float:
-        now = time.monotonic()
         if self._moving:
             return MOVING
-        return max(0.0, min([self._glance, *self._due]) - now)
+        wait = max(0.0, min([self._glance, *self._due]) - time.monotonic())
+        again = self.responder.due()
+        return wait if again is None else min(wait, again)
 
     # -- what happens ------------------------------------------------------------------
 
@@ -103,6 +120,7 @@ class Agent:
 
     def _tick(self) -> None:
         now = time.monotonic()
+        self.responder.repeat()
         if self._moving:
             self._watch_moves()
         if now >= self._glance:
@@ -129,6 +147,7 @@ class Agent:
             with sync.locked():
                 self.picture = look.look(memory=self.memory)
                 result = sync.settle(self.picture)
+            self._answer_arp(self.picture, result)
         except PveOspfError as error:
             self.picture = None  # hooks do their own work, and tell what is the matter
             self._due = [now + RETRY]
@@ -148,6 +167,29 @@ class Agent:
         for finding in sorted(set(result.findings) - self._told):
             journal.found(finding)
         self._told = frozenset(result.findings)
+
+    # -- ARP on the uplinks ------------------------------------------------------------------
+
+    def _answer_arp(self, picture: Picture, result: sync.Result) -> None:
+        """For addresses whose guests are away, and to who probes for those that are here."""
+        own = picture.config.router_id or pve.router_id(picture.node.name)
+        wanted = home.answered_for(picture.away, own, picture.routers.neighbours,
+                                   pve.node_addresses()) if picture.away and own else {}
+        self.responder.answer_for(wanted, onlink.macs(picture),
+                                  home.defended(picture.desired.announcements))
+        self._announce(picture, result)
+        self.frr.attend = bool(picture.away)
+        self.events.hosts = home.absent(picture.cluster.guests, picture.node)
+        if self._selector:
+            for key in list(self._selector.get_map().values()):
+                if isinstance(key.data, _Arp):
+                    self._selector.unregister(key.fileobj)
+            for number in self.responder.sockets():
+                self._selector.register(number, selectors.EVENT_READ, _Arp(self.responder, number))
+
+    def _announce(self, picture: Picture, result: sync.Result) -> None:
+        for uplink, addresses in onlink.taken(picture, result.done).items():
+            self.responder.announce(uplink, onlink.macs(picture)[uplink], addresses)
 
     # -- one guest -------------------------------------------------------------------------
 
@@ -210,6 +252,7 @@ class Agent:
             narrow = look.about(picture, vmid, guest, run, self.memory)
             result = sync.settle(narrow)
         journal.changes(f"guest {vmid}: ", result)
+        self._announce(picture, result)
         self.picture = look.merged(picture, narrow, vmid, result.done)
         if result.due:
             self._due.append(result.due)
@@ -230,6 +273,17 @@ class Agent:
             else:
                 del self._moving[vmid]  # destroyed, or /etc/pve is gone: for a whole look
                 self._want(0)
+
+
+@dataclass(frozen=True)
+class _Arp:
+    """What is done when ARP requests have come in on an uplink."""
+
+    responder: arp.Responder
+    number: int
+
+    def __call__(self) -> None:
+        self.responder.handle(self.number)
 
 
 def _moving(picture: Picture) -> dict[int, bool]:
@@ -274,6 +328,7 @@ def _notify(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
-        with contextlib.suppress(OSError):  # systemd starts itself anew: the next one arrives
-            connection.sendto(state.encode(), address.replace("@", "\0", 1))
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+    # An error: systemd is starting itself anew; the next word arrives.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as connection:
+        connection.sendto(state.encode(), address.replace("@", "\0", 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import IPv4Address
 
 from . import rtmessage
 from .routes import MAIN_TABLE, PROTOCOL
@@ -14,9 +15,11 @@ _BUFFER = 1 << 20
 
 
 class Events:
-    """A subscription. Only that something changed counts; what is, is read anew."""
+    """A subscription. Only that something changed counts; what is, is read anew. `hosts` are
+    addresses of which others' routes count too."""
 
     def __init__(self) -> None:
+        self.hosts: frozenset[IPv4Address] = frozenset()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK,
                                      socket.NETLINK_ROUTE)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
@@ -38,11 +41,12 @@ class Events:
                 return concerns
             except OSError:  # ENOBUFS
                 return True
-            concerns = concerns or any(map(_concerns, rtmessage.messages(data)))
+            concerns = concerns or any(map(self._concerns, rtmessage.messages(data)))
 
-
-def _concerns(message: rtmessage.Message) -> bool:
-    if message.kind not in (rtmessage.NEWROUTE, rtmessage.DELROUTE):
-        return True
-    route = rtmessage.route(message)
-    return bool(route and route.table == MAIN_TABLE and route.protocol == PROTOCOL)
+    def _concerns(self, message: rtmessage.Message) -> bool:
+        if message.kind not in (rtmessage.NEWROUTE, rtmessage.DELROUTE):
+            return True
+        route = rtmessage.route(message)
+        return bool(route and route.table == MAIN_TABLE and (
+            route.protocol == PROTOCOL or (route.destination.prefixlen == 32
+                                           and route.destination.network_address in self.hosts)))

@@ -25,15 +25,18 @@ SETTLED = 6.0
 """Seconds after which what happened has shown all it will do."""
 HOPELESS = 60.0
 """Seconds after which what still differs is looked at in the routine only."""
+ATTENTION = 1.0
 ROUTERS = 60.0
 """Seconds between two questions about who is a router."""
 
 
 class FrrWatch:
-    """`routers` is what OSPF said last; None before it was asked."""
+    """`routers` is what OSPF said last; None before it was asked. `attend`: somebody has to
+    know within a second when a neighbour goes."""
 
     def __init__(self) -> None:
         self.routers: Routers | None = None
+        self.attend = False
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wake = threading.Event()
         self._ending = False
@@ -78,7 +81,7 @@ class FrrWatch:
                 before, memory = memory, self._heal(memory)
                 if memory.seen.keys() - before.seen.keys():
                     alarmed = now
-            if now - asked >= ROUTERS:
+            if now - asked >= (ATTENTION if self.attend else ROUTERS):
                 asked = now
                 self._ask()
 
@@ -93,6 +96,13 @@ class FrrWatch:
 
     def _ask(self) -> None:
         found = routers.read()
-        if found != self.routers:
-            self.routers = found
+        news = self.routers is None or _lasting(found) != _lasting(self.routers)
+        self.routers = found
+        if news:
             os.write(self._write, b"!")
+
+
+def _lasting(found: Routers) -> object:
+    """What does not tick by itself."""
+    return found.addresses, found.known, {(n.interface, n.router_id, n.address, n.state)
+                                          for n in found.neighbours}

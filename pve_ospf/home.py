@@ -42,6 +42,13 @@ def away(config: Config, guests: Iterable[Guest], node: Node,
         and forbidden(config, node, claim) is None)
 
 
+def absent(guests: Iterable[Guest], node: Node) -> frozenset[IPv4Address]:
+    """Addresses of the uplinks' own subnets that guests of other nodes claim: away, as soon as
+    somebody announces them."""
+    return frozenset(c.address for g in guests if g.attached and g.node != node.name
+                     for c in claims(g) if node.roles.uplink_holding(c.address))
+
+
 def defended(announcements: Iterable[Announcement]) -> PerUplink:
     """The addresses at home that a proxy entry answers for, but never to a probe: a host that
     probes before it takes an address would find it free. A guest on the uplink's own bridge

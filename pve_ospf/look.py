@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Address
 
-from . import incoming, pve, qmp, routers, rtnetlink, vm
+from . import home, incoming, pve, qmp, routers, rtnetlink, vm
 from .announce import Desired, Never, Node, claims, desired, never_ours
 from .config import Config
 from .guestfiles import Cluster, GuestFiles
@@ -49,7 +49,8 @@ class Memory:
 class Picture:
     """Everything one sync knows: what was read, and what follows from it.
 
-    `runs` says of every guest that lives here which run it is, also of VMs that wait.
+    `runs` says of every guest that lives here which run it is, also of VMs that wait; `away`
+    are addresses of the uplinks' own subnets that are announced from elsewhere (home.py).
     """
 
     config: Config
@@ -58,6 +59,8 @@ class Picture:
     state: KernelState
     desired: Desired
     runs: Mapping[int, str] = field(default_factory=dict)
+    routers: Routers = field(default_factory=Routers)
+    away: home.PerUplink = field(default_factory=dict)
 
     @property
     def roles(self) -> Roles:
@@ -91,14 +94,16 @@ def look(stopped: Collection[int] = (), memory: Memory | None = None) -> Picture
     rings = pve.ring_addresses()
     state = rtnetlink.read_state(lambda found: classify(config, found, rings))
     roles = classify(config, state.interfaces, rings)
+    known = memory.routers or routers.read()
     node = Node(name=name, roles=roles,
                 interfaces=tuple(i for i in state.interfaces if not carries_no_address(i.name)),
-                running=frozenset(runs), never=_never(config, state, rings, memory),
+                running=frozenset(runs), never=_never(config, state, rings, known),
                 incumbents=state.incumbents())
     node = replace(node, running=frozenset(
         vmid for vmid in runs if (guest := cluster.guest(vmid)) is None
         or guest_runs(guest, runs[vmid], node, memory)))
-    return Picture(config, cluster, node, state, desired(config, cluster.guests, node), runs)
+    return Picture(config, cluster, node, state, desired(config, cluster.guests, node), runs,
+                   known, home.away(config, cluster.guests, node, state.routes))
 
 
 def living(memory: Memory, stopped: Collection[int] = ()) -> dict[int, str]:
@@ -142,11 +147,10 @@ def _status(guest: Guest, run: str, memory: Memory) -> str | None:
 
 
 def _never(config: Config, state: KernelState, rings: frozenset[IPv4Address],
-           memory: Memory) -> Never:
-    found, known = memory.routers or routers.read()
-    if config.router_id:
-        found |= {config.router_id}
-    return never_ours(state.interfaces, state.next_hops(), found, rings, known)
+           known: Routers) -> Never:
+    own = frozenset({config.router_id} if config.router_id else ())
+    return never_ours(state.interfaces, state.next_hops(), known.addresses | own, rings,
+                      known.known)
 
 
 def about(picture: Picture, vmid: int, guest: Guest | None, run: str | None,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-from . import lsdb, pve, vtysh
-from .announce import Claim, claims, forbidden
+from . import lsdb, onlink, pve, vtysh
+from .announce import Claim, claims, device_of, forbidden
 from .errors import CannotTell
 from .look import Picture
 from .model import Finding, Guest
@@ -34,17 +34,20 @@ def verdict(picture: Picture, guest: Guest, source: str | None) -> Verdict:
                         "addresses are routers' is known from before only")
     for claim in claims(guest):
         refusal = (forbidden(picture.config, picture.node, claim)
-                   or _held(picture, claim, source, warnings))
+                   or _held(picture, claim, source, warnings)
+                   or _a_strangers(picture, claim, warnings))
         if refusal:
             return Verdict(refusal, tuple(warnings))
     return Verdict(None, tuple(warnings))
 
 
 def needs_asking(picture: Picture, guest: Guest, source: str | None) -> bool:
-    """Whether a verdict takes a question to OSPF, which can take its time: another guest's
-    configuration on another node claims the same address, and OSPF knows a way to it."""
-    return any(other.node not in (picture.node.name, source) and _reached(claim, picture)
-               for claim in claims(guest) for other in _others(picture, claim))
+    """Whether a verdict takes a question that can take its time: to OSPF, where another guest's
+    configuration on another node claims the same address and OSPF knows a way to it; or to
+    the uplink's LAN, where the address is one of its own."""
+    return any(_arriving(picture, claim) for claim in claims(guest)) or any(
+        other.node not in (picture.node.name, source) and _reached(claim, picture)
+        for claim in claims(guest) for other in _others(picture, claim))
 
 
 def _others(picture: Picture, claim: Claim) -> list[Guest]:
@@ -88,6 +91,28 @@ def _runs(other: Guest, claim: Claim, picture: Picture, source: str | None,
     return any(lsa.prefix.network_address == claim.address and lsa.prefix.prefixlen == 32
                and theirs & {lsa.adv_router, *routers.get(lsa.adv_router, ())}
                for lsa in externals)
+
+
+def _arriving(picture: Picture, claim: Claim) -> str | None:
+    """The uplink on which the address would be taken by a proxy entry, if it is not yet."""
+    uplink = picture.node.roles.uplink_holding(claim.address)
+    if not uplink or uplink.name == device_of(claim.net, picture.node.interfaces) or any(
+            (p.device, p.address) == (uplink.name, claim.address) for p in picture.state.proxies):
+        return None
+    return uplink.name
+
+
+def _a_strangers(picture: Picture, claim: Claim, warnings: list[str]) -> Finding | None:
+    uplink = _arriving(picture, claim)
+    if not uplink:
+        return None
+    try:
+        mac = onlink.strangers(picture, uplink, [claim.address]).get(claim.address)
+    except CannotTell as error:
+        warnings.append(f"guest {claim.guest.vmid}: whether {claim.address} is free is not "
+                        f"known: {error.message}")
+        return None
+    return onlink.held(claim.guest.vmid, claim.address, uplink, mac) if mac else None
 
 
 def _reached(claim: Claim, picture: Picture) -> bool:

@@ -126,6 +126,14 @@ def node_addresses() -> dict[str, frozenset[IPv4Address]]:
     return {name: frozenset(addresses) for name, addresses in found.items()}
 
 
+def router_id(node: str) -> IPv4Address | None:
+    """The router id a node has published; None where it has not. Raises CannotTell."""
+    try:
+        return IPv4Address(read(PVE / "nodes" / node / _ROUTER_ID).strip())
+    except (FileNotFoundError, AddressValueError):
+        return None
+
+
 def publish(node: str, router_id: IPv4Address | None) -> None:
     """Tells the cluster this node's router id (None: takes it back), for `apply`.
 

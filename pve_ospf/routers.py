@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
@@ -10,8 +11,15 @@ from .errors import CannotTell
 
 MEMORY = Path("/var/lib/pve-ospf/routers")
 
-Routers = tuple[frozenset[IPv4Address], bool]
-"""Router ids and interface addresses of routers, and whether OSPF could be asked."""
+
+@dataclass(frozen=True, slots=True)
+class Routers:
+    """`addresses` are router ids and interface addresses; `known`: OSPF could be asked, and
+    is not alone. `neighbours` are this node's own."""
+
+    addresses: frozenset[IPv4Address] = frozenset()
+    known: bool = False
+    neighbours: tuple[lsdb.Neighbour, ...] = ()
 
 
 def read() -> Routers:
@@ -25,16 +33,16 @@ def read() -> Routers:
         neighbours = lsdb.neighbours(vtysh.show(lsdb.NEIGHBOURS))
         routers = vtysh.show(lsdb.ROUTERS)
     except CannotTell:
-        return remembered(), False
+        return Routers(remembered())
     found = frozenset((*(n.address for n in neighbours), *(n.router_id for n in neighbours),
                        *lsdb.router_ids(routers),
                        *(a for several in lsdb.router_addresses(routers).values()
                          for a in several)))
     if not any(n.full for n in neighbours):
-        return found | remembered(), False
+        return Routers(found | remembered(), False, neighbours)
     if found != remembered():
         _remember(found)
-    return found, True
+    return Routers(found, True, neighbours)
 
 
 def remembered() -> frozenset[IPv4Address]:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
-from . import rtnetlink
+from . import onlink, rtnetlink
 from .errors import CannotTell
 from .interfaces import Roles
 from .look import Memory, Picture, look
 from .model import Finding
 from .pace import paced, remembered
-from .routes import Change, Plan, is_ours, plan, removal
+from .routes import Change, Plan, is_ours, plan, removal, silenced
 
 __all__ = ["Memory", "Picture", "Result", "locked", "look", "remove_all", "sync"]
 
@@ -59,6 +59,7 @@ def sync(dry_run: bool = False, stopped: Collection[int] = (),
         begun = time.monotonic_ns()
         picture = look(stopped)
         result = settle(picture, dry_run)
+        onlink.announce(picture, onlink.taken(picture, result.done))
         if not (dry_run or result.failed or stopped or result.due):
             _write(RUN / "synced", str(begun))
     if result.due is None or dry_run:
@@ -73,17 +74,24 @@ def sync(dry_run: bool = False, stopped: Collection[int] = (),
 
 def settle(picture: Picture, dry_run: bool = False) -> Result:
     """Makes the kernel what `picture` says it should be, as far as it may be done now. For a
-    caller that holds the lock. Raises nothing: what fails is told."""
-    planned = plan(picture.desired, picture.roles, picture.state)
+    caller that holds the lock. What fails is told; CannotTell is raised, before anything was
+    changed, when an address may be a stranger's and that cannot be asked."""
+    silent = onlink.silenced()
+    if not dry_run:
+        picture = onlink.free(picture)
+    planned = plan(picture.desired, picture.roles, picture.state, picture.away, silent)
     findings = (*picture.cluster.findings, *picture.desired.findings, *planned.findings)
     if dry_run or not planned.changes:
         return Result(planned, findings)
     changed = {a: when for a, when in _changed().items() if a not in _unannounced(picture)}
     pace = paced(planned.changes, changed, time.monotonic())
+    onlink.remember_silenced(silent | silenced(pace.now))
     failed = rtnetlink.apply(pace.now)
     lost = {change for change, _ in failed}
     done = tuple(change for change in pace.now if change not in lost)
     _remember(remembered(done, changed, time.monotonic()))
+    if not (picture.away or failed):
+        onlink.remember_silenced(())
     return Result(planned, findings, tuple((str(change), reason) for change, reason in failed),
                   done, pace.due)
 
@@ -163,5 +171,5 @@ def remove_all() -> list[tuple[str, str]]:
     """Takes everything of ours out of the kernel; returns what failed, with the reason."""
     with locked():
         state = rtnetlink.read_state(lambda _: Roles())
-        failed = rtnetlink.apply(removal(state).changes)
+        failed = rtnetlink.apply(removal(state, onlink.silenced()).changes)
     return [(str(change), reason) for change, reason in failed]

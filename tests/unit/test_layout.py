@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 # Everything not named here is pure, a new module too.
 SHELLS = {
     *("agent", "apply", "arp", "attach", "cli", "events", "frrfiles", "frrplan", "frrwatch"),
-    *("guestfiles", "heal", "hookscript", "incoming", "journal", "look", "nudge", "prestart"),
-    *("pve", "pveapi", "qmp", "readings", "routers", "rtnetlink", "snippet", "sync", "vtysh"),
+    *("guestfiles", "heal", "hookscript", "incoming", "journal", "look", "nudge", "onlink"),
+    *("prestart", "pve", "pveapi", "qmp", "readings", "routers", "rtnetlink", "snippet", "sync", "vtysh"),
 }
 OUTSIDE = {
     *("fcntl", "os", "pathlib", "shutil", "socket", "subprocess", "syslog", "time"),

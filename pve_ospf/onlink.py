@@ -1,0 +1,125 @@
+"""Addresses of an uplink's own subnet: nobody else's before they are taken, announced by ARP.
+
+The LAN knows such an address by ARP and not by OSPF, so whoever holds it already is found by
+asking (home.py, arp.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from ipaddress import AddressValueError, IPv4Address
+from pathlib import Path
+
+from . import arp, home, pve
+from .home import PerUplink
+from .look import Picture
+from .model import Finding
+from .routes import Change, Neighbour
+
+ASKED = Path("/run/pve-ospf/asked")
+SILENCED = Path("/run/pve-ospf/redirects-off")
+LASTS = 30.0
+"""Seconds for which an answer counts: from a guest's pre-start to its post-start, and between
+two syncs while a stranger holds the address."""
+
+
+def free(picture: Picture) -> Picture:
+    """`picture` without the addresses that would be taken now and that a stranger holds, each
+    of which is a finding. Asks the LAN, for up to 0.3 s; nobody where none is to be taken.
+    Raises CannotTell when an uplink cannot be asked on."""
+    fresh = home.arriving(picture.desired.announcements, picture.state.proxies)
+    taken = {a: mac for uplink, addresses in fresh.items()
+             for a, mac in strangers(picture, uplink, addresses).items()}
+    if not taken:
+        return picture
+    lost = [a for a in picture.desired.announcements if a.address in taken]
+    return replace(picture, desired=replace(
+        picture.desired,
+        announcements=tuple(a for a in picture.desired.announcements if a not in lost),
+        findings=(*picture.desired.findings, *(
+            held(a.vmid, a.address, str(a.uplink), taken[a.address]) for a in lost))))
+
+
+def held(vmid: int, address: IPv4Address, uplink: str, mac: str) -> Finding:
+    """The finding that a stranger's MAC answers for the address."""
+    return Finding("taken", f"guest {vmid}", f"may not have {address}: {mac} on {uplink} "
+                   "answers ARP for it", "give the guest another address")
+
+
+def strangers(picture: Picture, uplink: str,
+              addresses: Collection[IPv4Address]) -> Mapping[IPv4Address, str]:
+    """Of these addresses those that somebody on the LAN has who is no node of the cluster:
+    address → MAC. Raises CannotTell."""
+    known = _asked()
+    unknown = [a for a in addresses if a not in known]
+    interface = next((i for i in picture.roles.uplinks if i.name == uplink), None)
+    if unknown and interface:
+        nodes = home.nodes_on(interface, picture.routers.neighbours, pve.node_addresses())
+        found = arp.probe(uplink, interface.mac, unknown, nodes=nodes,
+                          macs=home.macs_of(nodes, uplink, picture.state.neighbours))
+        known |= {a: (time.monotonic(), found.get(a, "")) for a in unknown}
+        _write(ASKED, (f"{a} {when:.3f} {mac}" for a, (when, mac) in known.items()))
+    return {a: known[a][1] for a in addresses if a in known and known[a][1]}
+
+
+def taken(picture: Picture, done: Iterable[Change]) -> PerUplink:
+    """The addresses for which `done` has just made a proxy entry, by uplink."""
+    fresh = {(c.item.device, c.item.address) for c in done
+             if isinstance(c.item, Neighbour) and c.item.proxy and c.action == "replace"}
+    return {uplink: frozenset(a for device, a in fresh if device == uplink)
+            for uplink, _ in fresh if uplink in macs(picture)}
+
+
+def macs(picture: Picture) -> dict[str, str]:
+    """Uplink → its MAC."""
+    return {i.name: i.mac for i in picture.roles.uplinks}
+
+
+def announce(picture: Picture, addresses: PerUplink) -> None:
+    """Says on their LANs that these addresses are here now, twice. Raises CannotTell."""
+    for turn in range(2) if addresses else ():
+        time.sleep(turn * arp.PAUSE)
+        for uplink, several in addresses.items():
+            arp.gratuitous(uplink, macs(picture)[uplink], several)
+
+
+def silenced() -> frozenset[str]:
+    """The interfaces (and "all") on which we have turned ICMP redirects off."""
+    return frozenset(_lines(SILENCED))
+
+
+def remember_silenced(names: Collection[str]) -> None:
+    """So that they get their redirects back, also from a process that knows nothing else."""
+    if frozenset(names) != silenced():
+        _write(SILENCED, sorted(names))
+
+
+def _asked() -> dict[IPv4Address, tuple[float, str]]:
+    """What was found lately: address → when, and whose it is ("": nobody's)."""
+    found = {}
+    for line in _lines(ASKED):
+        address, when, *mac = line.split()
+        try:
+            if time.monotonic() - float(when) < LASTS:
+                found[IPv4Address(address)] = float(when), "".join(mac)
+        except (AddressValueError, ValueError):
+            continue  # torn by a full disk: it is asked again
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    temporary = path.with_suffix(".new")
+    try:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
