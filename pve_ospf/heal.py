@@ -21,6 +21,7 @@ from .divergence import (
     Reading,
     Reevaluate,
     TellAgain,
+    Unoptimize,
     compare,
     cures,
     due,
@@ -35,6 +36,11 @@ _FRR_OWN = frozenset({11, 42, *range(186, 199)})
 """Route protocols zebra writes itself, and so never imports (zebra/rt_netlink.c)."""
 
 _UNIVERSE = 0
+_REEVALUATE = ["ip prefix-list pve-ospf-again seq 5 deny 0.0.0.0/32",
+               "no ip prefix-list pve-ospf-again"]
+"""A change of any prefix-list makes ospfd apply its route-map to every route again, whether
+the map uses the list or not (ospf_prefix_list_update, 8.4 to 10.7)."""
+
 _PATIENCE = 2.0
 
 
@@ -80,7 +86,7 @@ def heal(memory: Memory) -> tuple[Memory, tuple[str, ...]]:
     wanted = due(seen, now)
     if not wanted:
         return seen, tuple(lines)
-    lines += _mended(wanted, cures(wanted, reading))
+    lines += _mended(wanted, cures(wanted, reading, seen))
     return treated(wanted, seen, now), tuple(lines)
 
 
@@ -90,8 +96,10 @@ def _mended(wanted: Iterable[Divergence], means: Iterable[Cure]) -> list[str]:
     for cure in means:
         if isinstance(cure, Bounce | TellAgain):
             routed.append(cure)
+        elif isinstance(cure, Unoptimize):
+            lines += _configured([f"no route-map {cure.route_map} optimization"])
         elif isinstance(cure, Reevaluate):
-            lines += _reevaluated()
+            lines += _configured(_REEVALUATE)
         else:
             lines.append(_restarted())
     if routed:
@@ -99,12 +107,12 @@ def _mended(wanted: Iterable[Divergence], means: Iterable[Cure]) -> list[str]:
     return lines
 
 
-def _reevaluated() -> list[str]:
+def _configured(statements: list[str]) -> list[str]:
     try:
-        vtysh.reevaluate()
+        vtysh.configure(statements)
     except (CannotTell, Refused) as error:
-        return [f"ospfd was not made to apply its route-map again: {error.message}"]
-    return []
+        return [error.message]
+    return [f"given to FRR: {statements[0]}"] if statements is not _REEVALUATE else []
 
 
 def _restarted() -> str:

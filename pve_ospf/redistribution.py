@@ -52,8 +52,11 @@ class Redistribution:
     `entries` is None where the rest of `router ospf` or the route-map has something in it
     that may decide otherwise (a summary, another redistribution, a match not known here):
     then nothing can be said of LSAs. `bridges` are the interfaces the map lets out at all.
+    `optimized`: FRR looks entries up in a table of the prefix-lists, instead of in order.
     """
 
+    route_map: str
+    optimized: bool
     bridges: frozenset[str]
     entries: tuple[Entry, ...] | None
     lists: Mapping[str, tuple[Rule, ...]]
@@ -93,7 +96,9 @@ def read(config: str) -> Redistribution | None:
     strange = [text for text in ospf if _ELSEWHERE.match(text) and not _OURS.fullmatch(text)]
     bridges = frozenset(s.text.removeprefix(_INTERFACE) for s in of_map
                         if s.text.startswith(_INTERFACE))
-    return Redistribution(bridges, None if strange else entries, _lists(every))
+    optimized = f"no route-map {ours[0]} optimization" not in {s.text for s in every}
+    return Redistribution(ours[0], optimized, bridges, None if strange else entries,
+                          _lists(every))
 
 
 def _entries(opened: set[str], said: list[Statement]) -> tuple[Entry, ...] | None:

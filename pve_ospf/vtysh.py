@@ -177,16 +177,6 @@ def end(daemon: str) -> None:
             os.kill(found[0], signal.SIGKILL)
 
 
-def reevaluate() -> None:
-    """Has ospfd apply its route-map to every route again, and changes nothing.
-
-    A change of any prefix-list makes it do so, whether the map uses the list or not
-    (ospf_prefix_list_update, 8.4 to 10.7). Raises Refused and CannotTell.
-    """
-    entry = "ip prefix-list pve-ospf-again seq 5 deny 0.0.0.0/32"
-    configure([entry, "no ip prefix-list pve-ospf-again"])
-
-
 def others() -> list[str]:
     """FRR's daemons that run beside ospfd and those that always do: somebody else's routing."""
     names = {path.stem for path in RUN.glob("*.pid")} - _ALWAYS - {"ospfd"}

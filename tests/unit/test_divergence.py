@@ -18,6 +18,7 @@ from pve_ospf.divergence import (
     Reevaluate,
     RestartOspfd,
     TellAgain,
+    Unoptimize,
     compare,
     cures,
     due,
@@ -29,7 +30,8 @@ from pve_ospf.redistribution import Entry, Redistribution, Rule
 
 WEB, DB, ONLINK = map(IPv4Address, ("198.51.100.7", "198.51.100.8", "10.0.1.77"))
 RULES = Redistribution(
-    frozenset({"vmbr1"}), (Entry(10, False, "", "deny"), Entry(20, True, "vmbr1", "allow")),
+    "pve-ospf", True, frozenset({"vmbr1"}),
+    (Entry(10, False, "", "deny"), Entry(20, True, "vmbr1", "allow")),
     {"deny": (Rule(5, True, IPv4Network("10.0.1.0/24"), True),),
      "allow": (Rule(5, True, IPv4Network("198.51.100.0/24"), True),)})
 
@@ -68,13 +70,22 @@ def test_each_divergence_and_its_cure(change: dict[str, object], kind: str,
                                       cure: tuple[object, ...]) -> None:
     reading = replace(HEALTHY, **change)  # type: ignore[arg-type]
     assert kinds(reading) == [(kind, str(WEB))]
-    assert cures(compare(reading), reading) == cure
+    assert cures(compare(reading), reading, Memory()) == cure
 
 
 def test_an_lsa_that_is_denied() -> None:
     reading = replace(HEALTHY, lsas=frozenset({WEB, ONLINK}))
     assert kinds(reading) == [("unwanted-lsa", str(ONLINK))]
-    assert cures(compare(reading), reading) == (Reevaluate(), TellAgain(ONLINK, "vmbr1"))
+    assert cures(compare(reading), reading, Memory()) == (Reevaluate(), TellAgain(ONLINK, "vmbr1"))
+
+
+def test_the_table_of_the_route_map_is_given_up_when_looking_again_did_not_help() -> None:
+    reading = replace(HEALTHY, lsas=frozenset())
+    memory = treated(compare(reading), Memory(), 0)
+    again = (Reevaluate(), TellAgain(WEB, "vmbr1"))
+    assert cures(compare(reading), reading, memory) == (Unoptimize("pve-ospf"), *again)
+    reading = replace(reading, redistribution=replace(RULES, optimized=False))
+    assert cures(compare(reading), reading, memory) == again
 
 
 @pytest.mark.parametrize("change", [
@@ -98,8 +109,8 @@ def test_zebra_restarted_alone() -> None:
     reading = replace(HEALTHY, zebra_process=Process(12, 1001), lsas=frozenset())
     found = compare(reading)
     assert {d.kind for d in found} == {"zebra-alone", "missing-lsa"}
-    assert cures(found, reading) == (RestartOspfd(),)
-    assert cures([d for d in found if d.kind == "missing-lsa"], reading) == ()
+    assert cures(found, reading, Memory()) == (RestartOspfd(),)
+    assert cures([d for d in found if d.kind == "missing-lsa"], reading, Memory()) == ()
 
 
 def test_all_restarted_is_fine() -> None:

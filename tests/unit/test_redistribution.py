@@ -72,6 +72,13 @@ def test_the_bridges() -> None:
     assert read().bridges == {"vmbr1", "vmbr2"}
 
 
+def test_the_table_that_speeds_the_route_map_up() -> None:
+    assert read().optimized
+    without = read(CONFIG.replace("end\n", "no route-map pve-ospf optimization\n!\nend\n"))
+    assert (without.route_map, without.optimized, without.decidable) == ("pve-ospf", False, True)
+    assert without.entries == read().entries
+
+
 @pytest.mark.parametrize("config", [
     "", "interface vmbr0\n ip ospf area 0\nexit\n",
     CONFIG.replace("redistribute kernel route-map pve-ospf", "log-adjacency-changes"),
