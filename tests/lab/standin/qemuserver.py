@@ -126,7 +126,8 @@ def command_line(vmid: int, config: GuestConfig) -> list[str]:
     words += ["-chardev", f"socket,id=serial0,path={run}.serial0,server=on,wait=off,"
               f"logfile={CONSOLES}/{vmid}.console"]
     words += ["-device", "isa-serial,chardev=serial0"]
-    arguments = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr"
+    arguments = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr nosmp audit=0"
+    arguments += " lsm=capability tsc=reliable no_timer_check"
     for number, net in config.nets().items():
         tap = f"tap{vmid}i{number}"
         script = "/usr/libexec/qemu-server/pve-bridge"
