@@ -20,9 +20,9 @@ from .routes import BridgeMac, Change, DeviceAddress, Neighbour, Plan, Route, Sy
 MAY_PASS = frozenset({
     "missing-route", "extra-route", "missing-zebra", "extra-zebra", "missing-lsa", "extra-lsa",
     "missing-entry", "extra-entry", "missing-gateway", "extra-gateway",
-    "no-ospf", "uplink-without-ospf", "uplink-down", "no-neighbour", "neighbour-state"})
-"""Findings that are normal for a moment while a guest or FRR starts: they only count once they
-lasted (readings.py reads again)."""
+    "no-ospf", "uplink-without-ospf", "uplink-down", "no-neighbour", "neighbour-state", "agent"})
+"""Findings that are normal for a moment while a guest, FRR or the agent starts: they only count
+once they lasted (readings.py reads again)."""
 
 
 def compare(readings: Readings, lasting: Collection[tuple[str, str]] | None = None) -> Report:
@@ -78,6 +78,10 @@ def _rest(readings: Readings) -> Iterator[Finding]:
                       "what is installed is not what the configuration calls for",
                       "see: pve-ospf apply --dry-run; install it: pve-ospf apply")
     yield from readings.node_findings
+    if not readings.agent:
+        yield Finding("agent", "pve-ospf.service",
+                      "no agent answers, so hooks do what they can, and what changes without a "
+                      "hook is not noticed", "systemctl start pve-ospf")
 
 
 def _plan(readings: Readings) -> Plan:

@@ -69,7 +69,7 @@ class Readings:
     `ospf` is None where there is no `router ospf`, and lacks interfaces without a link;
     `lsas` are our own type-5 LSAs; `differences` is the text of what `pve-ospf apply` would
     change; `node_findings` is what is wrong with this node's own files (hookscript);
-    `unplugged` are uplinks without a link.
+    `unplugged` are uplinks without a link; `agent`: it answers hooks.
     """
 
     node: str
@@ -85,6 +85,7 @@ class Readings:
     differences: str | Unread
     node_findings: tuple[Finding, ...] = ()
     unplugged: frozenset[str] = frozenset()
+    agent: bool = True
 
     @property
     def ospf_interfaces(self) -> tuple[OspfInterface, ...]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from . import frrfiles, frrplan, lsdb, pve, report, rtnetlink, snippet, vtysh
+from . import frrfiles, frrplan, lsdb, nudge, pve, report, rtnetlink, snippet, vtysh
 from .check import compare, passing
 from .errors import CannotTell, Refused
 from .evidence import NEEDED_DAEMONS, Daemons, Guests, Readings, Report, Unread
@@ -75,7 +75,7 @@ def read() -> Readings:
         node=node, config=config, roles=roles, state=state, guests=guests, zebra=zebra,
         lsas=lsas, neighbours=neighbours, ospf=ospf, daemons=_part("FRR's daemons", _daemons),
         differences=differences, node_findings=(*refusal, *_hookscript()),
-        unplugged=_unplugged(roles))
+        unplugged=_unplugged(roles), agent=nudge.answering())
 
 
 def reread(before: Readings) -> Readings:
@@ -84,7 +84,8 @@ def reread(before: Readings) -> Readings:
     zebra, ospf, lsas, neighbours = _frr()
     roles = classify(before.config, state.interfaces, pve.ring_addresses())
     return replace(before, guests=guests, state=state, zebra=zebra, lsas=lsas, ospf=ospf,
-                   neighbours=neighbours, roles=roles, unplugged=_unplugged(roles))
+                   neighbours=neighbours, roles=roles, unplugged=_unplugged(roles),
+                   agent=nudge.answering())
 
 
 def _unread(what: str, error: CannotTell) -> Unread:

@@ -380,6 +380,15 @@ def test_a_configuration_that_differs() -> None:
     assert "pve-ospf apply" in report.findings[0].fix
 
 
+def test_no_agent() -> None:
+    readings = replace(healthy(), agent=False)
+    (finding,) = compare(readings).findings
+    assert (finding.code, finding.fix) == ("agent", "systemctl start pve-ospf")
+    assert compare(readings, lasting=()).findings == (), "systemd is starting it again"
+    assert codes(compare(readings, lasting=passing(compare(readings)))) == [
+        ("agent", "pve-ospf.service")]
+
+
 def test_findings_of_others_are_passed_on() -> None:
     hook = Finding("hookscript", "/var/lib/vz/snippets/pve-ospf", "does not exist", "link it")
     bad = Finding("unparsable", "/etc/pve/nodes/pve1/lxc/101.conf:3", "net0: ?", "correct it")
