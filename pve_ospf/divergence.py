@@ -124,10 +124,10 @@ class Reevaluate:
 class Unoptimize:
     """`no route-map … optimization`: the map is gone through in order, as it is written.
 
-    The table FRR looks hosts up in otherwise (lib/routemap.c) loses the map's entry for a host
-    when its /32 is taken out of the list, though a shorter prefix of the list still permits
-    it, and no evaluation finds it again (seen on 8.4.4, not on 10.7.1). No answer changes but
-    the wrong ones.
+    The table FRR looks hosts up in otherwise (lib/routemap.c) loses the map's entry for a
+    prefix when one of two rules of that prefix is taken out of the entry's list, and no
+    evaluation finds it again (seen on 8.4.4, not on 10.7.1). No answer changes but the wrong
+    ones.
     """
 
     route_map: str
