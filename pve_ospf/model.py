@@ -15,6 +15,11 @@ GATEWAY = IPv4Interface("169.254.1.1/32")
 """The gateway every guest may use: owned by each guest bridge, link-local, never announced."""
 
 
+GATEWAY_MAC = "02:00:a9:fe:01:01"
+"""The MAC of every guest bridge of every node, locally administered. A VM that live-migrates
+takes its ARP cache along: with another MAC there, it sends into the void for minutes."""
+
+
 @dataclass(frozen=True, slots=True)
 class GuestNet:
     """One `netN` of a guest: where it is plugged in and which IPv4 address it was given.

@@ -13,7 +13,7 @@ from typing import Literal
 
 from .announce import Desired
 from .interfaces import Roles
-from .model import GATEWAY, Announcement, Finding, Interface
+from .model import GATEWAY, GATEWAY_MAC, Announcement, Finding, Interface
 
 PROTOCOL = 205
 """RTPROT of our routes and NDA_PROTOCOL/IFA_PROTO of our entries. Not one of those FRR uses
@@ -77,11 +77,12 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True, order=True)
 class BridgeMac:
-    """The MAC of a guest bridge, set so that it stays.
+    """The MAC of a guest bridge, set so that it stays, and the same on every node.
 
     A bridge takes the lowest MAC of its ports, so it changes when guests start and stop. Then
     the kernel drops every neighbour entry of the bridge, permanent ones too (measured), and
-    the guests send to a gateway MAC that is no more.
+    the guests send to a gateway MAC that is no more. One that an administrator has set stays
+    as it is.
     """
 
     device: str
@@ -290,7 +291,7 @@ def _bridges(roles: Roles, state: KernelState) -> Iterable[Change]:
     present = {a.device for a in state.addresses if a.address == GATEWAY}
     for bridge in _own_bridges(roles):
         if not bridge.mac_stays:
-            yield Change("replace", BridgeMac(bridge.name, bridge.mac))
+            yield Change("replace", BridgeMac(bridge.name, GATEWAY_MAC))
     for device in sorted(own - present):
         yield Change("replace", DeviceAddress(device, GATEWAY))
     for sysctl in wanted_sysctls(roles):

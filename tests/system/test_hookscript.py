@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.lab import service
 from tests.lab.lab import Lab
 from tests.lab.node import Node
 from tests.lab.poll import poll
@@ -94,6 +95,7 @@ def test_a_guest_that_comes_over_is_not_refused_for_its_own_old_announcement(
     guests.attached(one, 101, f"{WEB}/32")
     one.pct("start", 101)
     poll(lambda: known_to(two, WEB), 10, "pve2 has the LSA")
+    service.stop(one)  # it would withdraw at once
     one.run(["mv", "/etc/pve/nodes/pve1/lxc/101.conf", "/etc/pve/nodes/pve2/lxc/101.conf"])
     one.pve_refresh()
     try:
@@ -110,6 +112,7 @@ def test_a_guest_that_comes_over_is_not_refused_for_its_own_old_announcement(
         poll(lambda: known_to(two, WEB), 30, "pve1 is back")
         one.run(["mv", "/etc/pve/nodes/pve2/lxc/101.conf", "/etc/pve/nodes/pve1/lxc/101.conf"])
         one.pve_refresh()
+        service.start(one)
 
 
 def test_a_duplicate_that_only_stands_in_a_config_is_reported_not_refused(

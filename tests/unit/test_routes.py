@@ -7,7 +7,7 @@ import pytest
 
 from pve_ospf.announce import Desired
 from pve_ospf.interfaces import Roles
-from pve_ospf.model import GATEWAY, Announcement, Interface
+from pve_ospf.model import GATEWAY, GATEWAY_MAC, Announcement, Interface
 from pve_ospf.routes import (
     BridgeMac,
     Change,
@@ -103,12 +103,12 @@ def test_a_sysctl_that_something_took_away_is_put_back(sysctl: Sysctl) -> None:
     assert _changes(ONE, state) == [Change("replace", sysctl)]
 
 
-def test_a_bridge_keeps_its_mac_from_the_first_guest_on() -> None:
+def test_a_bridge_gets_the_mac_all_have_and_keeps_it() -> None:
     """Setting it makes the kernel drop the bridge's entries, so they follow anew."""
     roles = replace(ROLES, guest_bridges=(
         Interface(2, "vmbr1", "bridge", mac="02:00:00:00:00:01", mac_stays=False),))
     assert _changes(ONE, SERVING, roles) == [
-        Change("replace", BridgeMac("vmbr1", "02:00:00:00:00:01")),
+        Change("replace", BridgeMac("vmbr1", GATEWAY_MAC)),
         Change("replace", Neighbour(ADDRESS, "vmbr1", MAC))]
 
 
