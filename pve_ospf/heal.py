@@ -61,14 +61,12 @@ def read() -> Reading | None:
     rules = redistribution.read(config)
     if not rules:
         return None
-    routes = lsdb.kernel_routes(vtysh.show(lsdb.KERNEL_ROUTES))
     return Reading(
         kernel={a: found[0].device for a, found in kernel.items() if is_ours(found[0])},
         foreign=frozenset(a for a, found in kernel.items()
                           if len(found) > 1 or not is_ours(found[0])),
-        zebra=routes,
-        lsas=frozenset(lsa.prefix.network_address for lsa in lsdb.externals(lsas)
-                       if lsa.prefix.prefixlen == 32),
+        zebra=lsdb.kernel_hosts(vtysh.show(lsdb.KERNEL_ROUTES)),
+        lsas=lsdb.external_hosts(lsas),
         redistribution=rules, zebra_process=Process(*zebra), ospfd_process=Process(*ospfd))
 
 

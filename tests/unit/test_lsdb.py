@@ -222,3 +222,30 @@ def test_what_is_not_understood_is_never_empty(
         read: Callable[[object], object], data: object, says: str) -> None:
     with pytest.raises(CannotTell, match=says):
         read(data)
+
+
+@pytest.mark.parametrize("name", ["node-external-self", "maxage-external-self",
+                                  "nssa-external-self", "stub-external-self"])
+def test_the_quick_way_to_the_hosts_announced(frr: Frr, name: str) -> None:
+    assert lsdb.external_hosts(frr(name)) == {
+        e.prefix.network_address for e in lsdb.externals(frr(name)) if e.prefix.prefixlen == 32}
+
+
+@pytest.mark.parametrize("name", ["node-kernel", "down-kernel", "unset-kernel"])
+def test_the_quick_way_to_zebras_hosts(frr: Frr, name: str) -> None:
+    assert set(lsdb.kernel_hosts(frr(name))) == {
+        r for r in lsdb.kernel_routes(frr(name)) if r.prefix.prefixlen == 32}
+
+
+@pytest.mark.parametrize("data", [
+    {"asExternalLinkStates": [{"lsaAge": 1}]}, {"asExternalLinkStates": 7}, {"other": []}, []])
+def test_hosts_that_are_not_understood(data: object) -> None:
+    with pytest.raises(CannotTell):
+        lsdb.external_hosts(data)
+
+
+@pytest.mark.parametrize("data", [
+    {"198.51.100.7/32": [{"selected": True}]}, {"198.51.100.7/32": 7}, []])
+def test_zebras_hosts_that_are_not_understood(data: object) -> None:
+    with pytest.raises(CannotTell):
+        lsdb.kernel_hosts(data)
