@@ -19,6 +19,8 @@ _NET = re.compile(r"net(\d|[12]\d|3[01])")
 _MAC = re.compile(r"[a-f0-9][02468ace](:[a-f0-9]{2}){5}", re.IGNORECASE)
 _BRIDGE = re.compile(r"[-_.A-Za-z0-9]+")
 _TAGS = re.compile(r"[;,\s]+")
+_CLOUDINIT = "[special:cloudinit]"
+_Values = dict[str, tuple[int, str]]
 _TRUE, _FALSE = ("1", "on", "yes", "true"), ("0", "off", "no", "false")
 
 _LXC_NET_KEYS = frozenset({
@@ -37,7 +39,8 @@ class Problem:
 def parse(text: str, vmid: int, kind: GuestKind, node: str) -> tuple[Guest, tuple[Problem, ...]]:
     """The guest, and every problem met on the way; nothing in `text` makes it raise."""
     problems: list[Problem] = []
-    values = _live_values(text, problems)
+    values = _live_values(text.split("\n"), problems)
+    in_force = _in_force(text.split("\n"), values) if kind == "qemu" else {}
     incomplete = not values
     if incomplete:
         # Half-written, or a replication that has only made the file: Proxmox never leaves
@@ -48,7 +51,7 @@ def parse(text: str, vmid: int, kind: GuestKind, node: str) -> tuple[Guest, tupl
         if not _NET.fullmatch(key):
             continue
         try:
-            nets.append(_net(kind, int(key[3:]), value, values.get(f"ipconfig{key[3:]}")))
+            nets.append(_net(kind, int(key[3:]), value, in_force.get(f"ipconfig{key[3:]}")))
         except _Bad as bad:
             incomplete = True
             problems.append(Problem(line, f"{key}: {bad}"))
@@ -70,14 +73,27 @@ class _Bad(ValueError):
     """A property string that Proxmox would refuse."""
 
 
-def _live_values(text: str, problems: list[Problem]) -> dict[str, tuple[int, str]]:
+def _in_force(lines: list[str], live: _Values) -> _Values:
+    """A VM's `ipconfigN` as its cloud-init drive has them, and so the guest since its start.
+
+    Proxmox writes a change into the live part at once and keeps there what the drive says
+    still: the old values, and under `added` the names that are not on it yet
+    (QemuServer.pm, vmconfig_hotplug_pending). The drive is made anew before pre-start.
+    """
+    start = next((n for n, line in enumerate(lines) if line.startswith(_CLOUDINIT)), len(lines))
+    old = _live_values(lines[start + 1:], [])
+    added = _TAGS.split(old["added"][1]) if "added" in old else []
+    return {**{key: value for key, value in live.items() if key not in added}, **old}
+
+
+def _live_values(lines: list[str], problems: list[Problem]) -> _Values:
     """Keys of the live part with the line they stand in.
 
     The live part ends at the first line that starts with `[`: what follows are snapshots,
     pending changes and special sections, whose addresses are not in force.
     """
-    values: dict[str, tuple[int, str]] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    values: _Values = {}
+    for number, line in enumerate(lines, 1):
         if line.startswith("["):
             break
         if not line.strip() or line.startswith("#") or _LXC_KEY.match(line):

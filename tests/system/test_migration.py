@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def vms(deb: Path) -> Iterator[Lab]:
         lab.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
         together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
         for node in lab.nodes:
-            poll(lambda node=node: node.full(1), 30, f"{node.name} is adjacent")
+            poll(partial(node.full, 1), 30, f"{node.name} is adjacent")
         lab.settle()
         together(service.start, lab.nodes)
         yield lab

@@ -134,3 +134,25 @@ def test_a_vm_has_its_address_in_ipconfig() -> None:
     assert guest.nets == (
         GuestNet(0, "vmbr1", MAC.lower(), IPv4Address("203.0.113.9"), tag=5, firewall=True),
         GuestNet(1, "vmbr2", MAC.lower()))
+
+
+def test_a_vms_new_address_counts_when_its_drive_is_made_anew() -> None:
+    """Proxmox writes it at once, and the guest has it from its next start on."""
+    text = """\
+ipconfig0: ip=198.51.100.9/32,gw=169.254.1.1
+ipconfig1: ip=198.51.100.10/32
+net0: virtio=BC:24:11:00:00:01,bridge=vmbr1
+net1: virtio=BC:24:11:00:00:02,bridge=vmbr1
+
+[special:cloudinit]
+added: ipconfig1
+ipconfig0: ip=198.51.100.7/32,gw=169.254.1.1
+
+[before]
+ipconfig0: ip=198.51.100.1/32
+"""
+    guest, problems = parse(text, 101, "qemu", "pve1")
+    assert [net.address for net in guest.nets] == [IPv4Address("198.51.100.7"), None]
+    assert problems == ()
+    at_rest, _ = parse(text.partition("\n\n")[0], 101, "qemu", "pve1")
+    assert [str(net.address) for net in at_rest.nets] == ["198.51.100.9", "198.51.100.10"]

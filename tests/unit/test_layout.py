@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 SHELLS = {
     *("agent", "apply", "arp", "attach", "cli", "events", "frrfiles", "frrplan", "frrwatch"),
     *("guestfiles", "heal", "hookscript", "incoming", "journal", "look", "nudge", "onlink"),
-    *("prestart", "pve", "pveapi", "qmp", "readings", "routers", "rtnetlink", "snippet", "sync", "vtysh"),
+    *("prestart", "pve", "pveapi", "qmp", "readings", "routers", "rtnetlink", "snippet"),
+    *("sync", "vtysh"),
 }
 OUTSIDE = {
     *("fcntl", "os", "pathlib", "shutil", "socket", "subprocess", "syslog", "time"),
