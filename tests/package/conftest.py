@@ -10,10 +10,9 @@ import pytest
 
 from tests.lab.machine import runtime_directory
 from tests.lab.process import Result, run
+from tests.package.network import announce, compose, known, own_lines
 from tests.package.system import ProxmoxSystem, System, SystemLab, keep
 from tests.package.tree import SUITES
-
-ALLOW = "allow: [198.51.100.0/24]\n"
 
 
 @dataclass(frozen=True)
@@ -85,38 +84,84 @@ def pve(installed: Installed) -> Iterator[ProxmoxSystem]:
         yield system
 
 
-def compose(installed: Installed) -> SystemLab:
-    """r1, an OSPF router, and pve1, a Proxmox node with the package, on one LAN. Not raised yet.
+@pytest.fixture(scope="session")
+def standing() -> Iterator[dict[str, SystemLab]]:
+    """Suite → a network with guest 101 announced; every test leaves it so."""
+    labs: dict[str, SystemLab] = {}
+    yield labs
+    for lab in labs.values():
+        lab.close()
 
-    Nothing is configured on the node but its network.
-    """
-    lab = SystemLab()
-    lan = lab.add_lan("net1")
-    router = lab.add_router("r1")
-    router.plug("eth0", lan, "10.0.1.1/24")
-    router.ospf("10.0.1.1", {"eth0": 10})
-    node = lab.add_proxmox("pve1", "10.0.1.11", installed.suite, installed.layer)
-    node.plug("eth0", lan)
-    node.bridge("vmbr0", "10.0.1.11/24", ports=["eth0"])
-    node.route("default", via="10.0.1.1")
-    node.bridge("vmbr1")
-    return lab
+
+@pytest.fixture
+def network(installed: Installed, standing: dict[str, SystemLab]) -> SystemLab:
+    """The standing one; a new one after a test that has not left it as it was."""
+    old = standing.pop(installed.suite, None)
+    if old is not None and not known(old):
+        old.close()
+        old = None
+    if old is None:
+        old = compose(installed.suite, installed.layer)
+        old.start()
+        standing[installed.suite] = old
+        announce(old, own_lines(old))
+    standing[installed.suite] = old
+    return old
+
+
+@pytest.fixture
+def announced(network: SystemLab) -> ProxmoxSystem:
+    """pve1, where guest 101 runs and is announced."""
+    node = network.machines["pve1"]
+    assert isinstance(node, ProxmoxSystem)
+    return node
 
 
 REPACK = """
 cd "$1"
 dpkg-deb --raw-extract "$2" tree
-sed -i 's/^Version: .*/Version: 999/' tree/DEBIAN/control
-cd tree/usr/lib/python3/dist-packages/pve_ospf
-sed -i 's/^__version__ = .*/__version__ = "999"/' __init__.py
-cd "$1"
-dpkg-deb --build --root-owner-group tree pve-ospf_999_all.deb
+sed -i "s/^Version: .*/Version: $3/" tree/DEBIAN/control
+sed -i "s/^__version__ = .*/__version__ = \\"$3\\"/" \
+	tree/usr/lib/python3/dist-packages/pve_ospf/__init__.py
+[ -z "$4" ] || cp "$4" "$(find tree -name pve-ospf.service)"
+dpkg-deb --build --root-owner-group tree "pve-ospf_$3_all.deb"
+rm -r tree
 """
+
+# pve-ospf.service before there was an agent.
+ONESHOT = """\
+[Unit]
+After=network.target networking.service frr.service pve-cluster.service
+Before=pve-guests.service
+ConditionPathExists=|/etc/pve/pve-ospf.yaml
+ConditionPathExists=|/etc/pve-ospf/config.yaml
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/pve-ospf sync
+SuccessExitStatus=1
+TimeoutStartSec=60
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def repack(deb: Path, place: Path, version: str, unit: Path | None = None) -> Path:
+    """The same package with another version, and perhaps another unit."""
+    run(["sh", "-ec", REPACK, "sh", place, deb, version, unit or ""])
+    return place / f"pve-ospf_{version}_all.deb"
 
 
 @pytest.fixture(scope="session")
 def newer(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same package once more, with a higher version."""
-    place = tmp_path_factory.mktemp("newer")
-    run(["sh", "-ec", REPACK, "sh", place, deb])
-    return place / "pve-ospf_999_all.deb"
+    return repack(deb, tmp_path_factory.mktemp("newer"), "999")
+
+
+@pytest.fixture(scope="session")
+def older(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a lower version, whose unit runs `sync` and no agent."""
+    place = tmp_path_factory.mktemp("older")
+    unit = place / "pve-ospf.service"
+    unit.write_text(ONESHOT)
+    return repack(deb, place, "0.0.1", unit)

@@ -2,138 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.lab.machine import Machine
 from tests.lab.poll import poll
 from tests.lab.process import kill_group
-from tests.package.conftest import ALLOW, Installed, compose
+from tests.package.conftest import Installed
+from tests.package.network import (
+    ADDRESS,
+    announce,
+    compose,
+    known,
+    own_lines,
+    own_lsa,
+    pids,
+    watching,
+)
 from tests.package.system import ProxmoxSystem, SystemLab
-
-ADDRESS = "198.51.100.7"
-PREFIX = f"{ADDRESS}/32"
-SELF = "show ip ospf database external self-originate json"
-
-# What an administrator has written before the package came; nothing of it may change.
-OWN_LINES = """\
-ip prefix-list MINE seq 5 permit 192.0.2.0/24
-!
-interface vmbr0
- description an administrator's uplink
-!
-"""
-
-
-def own_lines(network: SystemLab) -> ProxmoxSystem:
-    """pve1, with an administrator's own lines put into FRR's files."""
-    node = network.machines["pve1"]
-    assert isinstance(node, ProxmoxSystem)
-    node.sh(
-        f"cat >>/etc/frr/frr.conf <<'EOT'\n{OWN_LINES}EOT\n"
-        "echo '# an administrator was here' >>/etc/frr/daemons; systemctl restart frr"
-    )
-    return node
-
-
-def announce(network: SystemLab, node: ProxmoxSystem) -> None:
-    """Configure the package, as README says, and have guest 101 announced."""
-    node.write("/etc/pve/pve-ospf.yaml", ALLOW)
-    node.run(["pve-ospf", "apply"], timeout=120)
-    node.create(101, PREFIX)
-    node.run(["pve-ospf", "attach", 101])
-    node.pct("start", 101)
-    poll(lambda: known(network), 30, "r1 knows the guest's address")
-
-
-@pytest.fixture(scope="session")
-def standing() -> Iterator[dict[str, SystemLab]]:
-    """Suite → a network with guest 101 announced; every test leaves it so."""
-    labs: dict[str, SystemLab] = {}
-    yield labs
-    for lab in labs.values():
-        lab.close()
-
-
-@pytest.fixture
-def network(installed: Installed, standing: dict[str, SystemLab]) -> SystemLab:
-    """The standing one; a new one after a test that has not left it as it was."""
-    old = standing.pop(installed.suite, None)
-    if old is not None and not known(old):
-        old.close()
-        old = None
-    if old is None:
-        old = compose(installed)
-        old.start()
-        standing[installed.suite] = old
-        announce(old, own_lines(old))
-    standing[installed.suite] = old
-    return old
-
-
-@pytest.fixture
-def announced(network: SystemLab) -> ProxmoxSystem:
-    """pve1, where guest 101 runs and is announced."""
-    node = network.machines["pve1"]
-    assert isinstance(node, ProxmoxSystem)
-    return node
-
-
-def known(network: SystemLab) -> bool:
-    return bool(network.router("r1").routes("exact", PREFIX))
-
-
-def own_lsa(node: ProxmoxSystem) -> bool:
-    """Whether an external LSA of the node's own for the guest lives."""
-    said = node.vtysh(SELF)
-    return ADDRESS in said and '"lsaAge":3600' not in said.replace(" ", "")
 
 
 def frr_files(node: ProxmoxSystem) -> str:
     """Names, owners, modes and contents of everything in /etc/frr."""
     files = node.sh("cd /etc/frr; find . | sort | xargs stat -c '%A %U:%G %n'")
     return files + "\n" + node.sh("cd /etc/frr; md5sum $(find . -type f | sort)")
-
-
-def pids(node: ProxmoxSystem) -> str:
-    return node.sh("pidof watchfrr zebra ospfd | tr ' ' '\\n' | sort -n")
-
-
-@dataclass
-class Watched:
-    """What was seen during a while; complete when the while is over."""
-
-    lines: dict[str, str] = field(default_factory=dict)
-
-
-def sees(machine: Machine) -> bool:
-    """Whether the monitor tells of a route that comes and goes: it is there, and would tell."""
-    machine.ip("route replace 192.0.2.99 dev lo", "route del 192.0.2.99 dev lo")
-    return "Deleted 192.0.2.99" in machine.read("/tmp/monitor")
-
-
-@contextmanager
-def watching(*machines: Machine) -> Iterator[Watched]:
-    """`ip monitor route` on each machine: every change, not only what a poll would see."""
-    watched = Watched()
-    monitors: list[tuple[Machine, subprocess.Popen[str]]] = []
-    for machine in machines:
-        monitor = machine.popen(["sh", "-c", "exec ip -o monitor route >/tmp/monitor"])
-        monitors.append((machine, monitor))
-        poll(partial(sees, machine), 5, f"the monitor on {machine.name} sees what happens")
-    try:
-        yield watched
-    finally:
-        for machine, monitor in monitors:
-            watched.lines[machine.name] = machine.read("/tmp/monitor")
-            kill_group(monitor)
 
 
 def test_configured_and_announced(announced: ProxmoxSystem, network: SystemLab) -> None:
@@ -157,7 +51,7 @@ def test_after_a_reboot_the_guest_is_announced(
     assert announced.running(101)
     poll(lambda: known(network), 30, "r1 knows it again")
     order = [when(announced, unit) for unit in ("pve-cluster", "pve-ospf", "pve-guests")]
-    assert order == sorted(order), "sync comes after /etc/pve and before the guests"
+    assert order == sorted(order), "the first sync comes after /etc/pve and before the guests"
 
 
 def when(node: ProxmoxSystem, unit: str) -> int:
@@ -198,6 +92,25 @@ def test_an_upgrade_withdraws_nothing(
     assert announced.run(["pve-ospf", "check"], check=False).returncode == 0
 
 
+def test_an_upgrade_from_the_unit_that_had_no_agent(
+    announced: ProxmoxSystem, network: SystemLab, older: Path, deb: Path
+) -> None:
+    announced.install(older)
+    assert announced.sh("systemctl show --value -p Type,SubState pve-ospf") == "oneshot\nexited"
+    assert codes(announced) == ["agent"], "the control: nothing answers"
+    with watching(announced, network.router("r1")) as watched:
+        announced.install(deb)
+    assert announced.sh("systemctl show --value -p Type,SubState pve-ospf") == "notify\nrunning"
+    assert not re.search(f"Deleted.*{ADDRESS}", "".join(watched.lines.values()))
+    assert codes(announced) == []
+
+
+def codes(node: ProxmoxSystem) -> list[str]:
+    """What check finds."""
+    said = json.loads(node.run(["pve-ospf", "check", "--json"], check=False).stdout)
+    return [finding["code"] for finding in said["findings"]]
+
+
 def test_the_service_stopped_or_restarted_withdraws_nothing(
     announced: ProxmoxSystem, network: SystemLab
 ) -> None:
@@ -208,7 +121,7 @@ def test_the_service_stopped_or_restarted_withdraws_nothing(
 
 @pytest.mark.loses_adjacency
 def test_removed_and_purged_nothing_of_it_is_left(installed: Installed) -> None:
-    lab = compose(installed)
+    lab = compose(installed.suite, installed.layer)
     with lab:
         node = own_lines(lab)
         files, running = frr_files(node), node.vtysh("show running-config")
