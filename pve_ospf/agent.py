@@ -13,7 +13,7 @@ import selectors
 import signal
 import socket
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import (
@@ -34,9 +34,11 @@ from .errors import PveOspfError
 from .events import Events
 from .frrwatch import FrrWatch
 from .guestfiles import GuestFiles
-from .look import Memory, Picture
+from .held import Held
+from .look import Memory
 from .model import Finding, Guest
 from .nudge import Nudge, Nudges
+from .picture import Picture
 
 GLANCE = 0.2
 """Seconds between two glances at what tells of no change by itself: /etc/pve and FRR."""
@@ -61,6 +63,7 @@ class Agent:
 
     memory: Memory = field(default_factory=lambda: Memory(files=GuestFiles(follow=True)))
     picture: Picture | None = None
+    held: Held | None = None
     events: Events = field(default_factory=Events)
     nudges: Nudges = field(default_factory=Nudges)
     frr: FrrWatch = field(default_factory=FrrWatch)
@@ -146,10 +149,11 @@ class Agent:
         try:
             with sync.locked():
                 self.picture = look.look(memory=self.memory)
+                self.held = None
                 result = sync.settle(self.picture)
             self._answer_arp(self.picture, result)
         except PveOspfError as error:
-            self.picture = None  # hooks do their own work, and tell what is the matter
+            self.picture = self.held = None  # hooks do their own work, and say what is wrong
             self._due = [now + RETRY]
             if error.message != self._problem:
                 journal.error(f"{error.message}; {' '.join(error.hint.split())}")
@@ -159,6 +163,7 @@ class Agent:
             journal.info("works again")
             self._problem = ""
         self._tell(result)
+        self.held = Held(self.picture, result.done)
         self._due.append(min(d for d in (now + TIMER, result.due, self.memory.files.due()) if d))
         self._moving = _moving(self.picture)
 
@@ -210,50 +215,57 @@ class Agent:
         """What the hook is told: "0", "1 WHY NOT", or "" that the work is its own."""
         if nudge.source and nudge.phase in ("pre-start", "post-start"):
             incoming.expect(nudge.vmid, nudge.source)
+            self._moving.setdefault(nudge.vmid, guestfiles.is_here(nudge.vmid))
         if _config_mark() != self._config:
             self._sync()  # not by yesterday's policy
-        if not self.picture:
+        if not (self.picture and self.held):
             return ""
         match nudge.phase:
             case "pre-start":
-                return self._pre_start(self.picture, nudge)
+                return self._pre_start(self.picture, self.held, nudge)
             case "post-start":
-                self._guest(self.picture, nudge.vmid, _run(self.picture, nudge.vmid))
+                self._guest(self.picture, self.held, nudge.vmid, started=True)
             case "post-stop":
                 incoming.forget(nudge.vmid)
-                run = pve.running().get(nudge.vmid)
+                run = self.picture.runs.get(nudge.vmid)
                 if run:
                     self.memory.stopped[nudge.vmid] = run, time.monotonic()
-                self._guest(self.picture, nudge.vmid, None)
+                self._guest(self.picture, self.held, nudge.vmid, started=False)
         return "0"
 
-    def _pre_start(self, picture: Picture, nudge: Nudge) -> str:
+    def _pre_start(self, picture: Picture, held: Held, nudge: Nudge) -> str:
         self.memory.stopped.pop(nudge.vmid, None)
         if self.memory.files.changed():  # another guest may have claimed the address just now
-            cluster = self.memory.files.read(picture.runs, time.monotonic())
-            self.picture = picture = replace(picture, cluster=cluster)
+            held.follow(self.memory.files.read(picture.runs, time.monotonic()))
             self._want(0)
         guest = self.memory.files.read_here(nudge.vmid, picture.node.name)
         if nudge.source and not guest:
-            guest = picture.cluster.guest(nudge.vmid)  # its configuration comes with it
+            guest = held.guest(nudge.vmid)  # its configuration comes with it
         if not guest or not guest.attached:
             return "0" if guest else ""
-        if prestart.needs_asking(picture, guest, nudge.source):
+        narrow = held.about(nudge.vmid, guest, lambda _guest, _narrow: False)
+        if prestart.needs_asking(narrow, guest, nudge.source):
             return ""
-        verdict = prestart.verdict(picture, guest, nudge.source)
+        verdict = prestart.verdict(narrow, guest, nudge.source)
         for warning in verdict.warnings:
             journal.warning(warning)
         return f"1 {hookscript.refused(nudge.vmid, verdict.refusal)}" if verdict.refusal else "0"
 
-    def _guest(self, picture: Picture, vmid: int, run: str | None) -> None:
+    def _guest(self, picture: Picture, held: Held, vmid: int, *, started: bool) -> None:
         """Makes the kernel right for one guest; the full sync that follows does the rest."""
+        def runs(guest: Guest, narrow: Picture) -> bool:
+            # Of a container the hook says that LXC has reported RUNNING.
+            run = pve.vm_run(vmid) if guest.kind == "qemu" else "started"
+            return started and run is not None and look.guest_runs(
+                guest, run, narrow.node, self.memory)
+
         guest = self.memory.files.read_here(vmid, picture.node.name)
         with sync.locked(patience=RETRY):
-            narrow = look.about(picture, vmid, guest, run, self.memory)
+            narrow = held.about(vmid, guest, runs)
             result = sync.settle(narrow)
         journal.changes(f"guest {vmid}: ", result)
         self._announce(picture, result)
-        self.picture = look.merged(picture, narrow, vmid, result.done)
+        held.done(vmid, narrow, result.done)
         if result.due:
             self._due.append(result.due)
 
@@ -264,11 +276,11 @@ class Agent:
         withdraws, at that moment and not at the next glance."""
         for vmid, owned in list(self._moving.items()):
             here = guestfiles.is_here(vmid)
-            if here == owned or not self.picture:
+            if here == owned or not (self.picture and self.held):
                 continue
             if here or guestfiles.is_elsewhere(vmid):
                 self._moving[vmid] = here
-                self._guest(self.picture, vmid, pve.vm_run(vmid) if here else None)
+                self._guest(self.picture, self.held, vmid, started=here)
                 self._want(AFTER_NUDGE)
             else:
                 del self._moving[vmid]  # destroyed, or /etc/pve is gone: for a whole look
@@ -298,17 +310,6 @@ def _moving(picture: Picture) -> dict[int, bool]:
 def _elsewhere(picture: Picture, vmid: int) -> bool:
     guest = picture.cluster.guest(vmid)
     return guest is None or guest.node != picture.node.name
-
-
-def _run(picture: Picture, vmid: int) -> str | None:
-    """Which run of a guest a post-start hook speaks of. Of a container any name will do: it
-    says that LXC has reported RUNNING."""
-    guest = picture.cluster.guest(vmid)
-    return pve.vm_run(vmid) if _is_vm(guest) else "started"
-
-
-def _is_vm(guest: Guest | None) -> bool:
-    return guest is not None and guest.kind == "qemu"
 
 
 def _config_mark() -> object:

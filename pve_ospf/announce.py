@@ -133,10 +133,9 @@ def _own_network(node: Node, claim: Claim) -> Finding | None:
     if node.roles.uplink_holding(claim.address):
         return None
     for interface in node.interfaces:
-        # The subnet of an address on a guest bridge is the guests', but for that address.
-        guests = node.roles.is_guest_bridge(interface.name)
-        for own in () if guests else interface.addresses:
-            if claim.address in own.network:
+        for own in interface.addresses:
+            # The subnet of an address on a guest bridge is the guests', but for that address.
+            if claim.address in own.network and not node.roles.is_guest_bridge(interface.name):
                 return _finding(
                     "own-network", claim, f"may not have {claim.address}: it is inside "
                     f"{own.network}, this node's own network on {interface.name}",

@@ -13,7 +13,7 @@ import time
 from . import heal, journal, routers
 from .divergence import Memory
 from .errors import PveOspfError
-from .routers import Routers
+from .picture import Routers
 
 SIGNS = 0.5
 """Seconds between two looks at FRR's processes and sockets."""

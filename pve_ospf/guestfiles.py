@@ -10,12 +10,12 @@ import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 from . import guests as guest_text
 from .errors import CannotTell
 from .model import Finding, Guest, GuestKind
+from .picture import Cluster
 from .pve import PMXCFS, PVE, mounted, read
 
 SETTLE = 1.0
@@ -29,22 +29,6 @@ _KINDS: tuple[tuple[GuestKind, str], ...] = (("lxc", "lxc"), ("qemu", "qemu-serv
 _DIRECTORIES = dict(_KINDS)
 _CONFIG_FILE = re.compile(r"([1-9]\d{2,8})\.conf")
 _VMLIST, _VERSION = PVE / ".vmlist", PVE / ".version"
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Every guest of the cluster, and what of its files could not be understood."""
-
-    guests: tuple[Guest, ...] = ()
-    findings: tuple[Finding, ...] = ()
-
-    def guest(self, vmid: int) -> Guest | None:
-        """The guest, on whichever node."""
-        return self._by_vmid.get(vmid)
-
-    @cached_property
-    def _by_vmid(self) -> dict[int, Guest]:
-        return {guest.vmid: guest for guest in self.guests}
 
 
 @dataclass(frozen=True, slots=True)

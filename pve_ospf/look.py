@@ -8,19 +8,18 @@ the same result.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from ipaddress import IPv4Address
 
 from . import home, incoming, pve, qmp, routers, rtnetlink, vm
-from .announce import Desired, Never, Node, claims, desired, never_ours
+from .announce import Never, Node, claims, desired, never_ours
 from .config import Config
-from .guestfiles import Cluster, GuestFiles
-from .interfaces import Roles, carries_no_address, classify
+from .guestfiles import GuestFiles
+from .interfaces import carries_no_address, classify
 from .model import Guest
-from .routers import Routers
-from .routes import Change, KernelState, after
+from .picture import Picture, Routers
+from .routes import KernelState
 
 ASK_AGAIN = 30.0
 """Seconds after which QEMU is asked again about a VM that waits: the backup of a stopped VM
@@ -43,41 +42,6 @@ class Memory:
     stopped: dict[int, tuple[str, float]] = field(default_factory=dict)
     asked: dict[tuple[int, str, str | None], tuple[str | None, float]] = field(
         default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Everything one sync knows: what was read, and what follows from it.
-
-    `runs` says of every guest that lives here which run it is, also of VMs that wait; `away`
-    are addresses of the uplinks' own subnets that are announced from elsewhere (home.py).
-    """
-
-    config: Config
-    cluster: Cluster
-    node: Node
-    state: KernelState
-    desired: Desired
-    runs: Mapping[int, str] = field(default_factory=dict)
-    routers: Routers = field(default_factory=Routers)
-    away: home.PerUplink = field(default_factory=dict)
-
-    @property
-    def roles(self) -> Roles:
-        return self.node.roles
-
-    def own_guests(self) -> tuple[Guest, ...]:
-        """The guests whose configuration this node owns."""
-        return tuple(g for g in self.cluster.guests if g.node == self.node.name)
-
-    @cached_property
-    def claimants(self) -> Mapping[IPv4Address, tuple[Guest, ...]]:
-        """Address → the guests whose configuration claims it."""
-        found: dict[IPv4Address, tuple[Guest, ...]] = {}
-        for guest in self.cluster.guests:
-            for claim in claims(guest):
-                found[claim.address] = (*found.get(claim.address, ()), guest)
-        return found
 
 
 def look(stopped: Collection[int] = (), memory: Memory | None = None) -> Picture:
@@ -151,48 +115,3 @@ def _never(config: Config, state: KernelState, rings: frozenset[IPv4Address],
     own = frozenset({config.router_id} if config.router_id else ())
     return never_ours(state.interfaces, state.next_hops(), known.addresses | own, rings,
                       known.known)
-
-
-def about(picture: Picture, vmid: int, guest: Guest | None, run: str | None,
-          memory: Memory) -> Picture:
-    """`picture` narrowed to one guest, of which a hook has just said how it is: `guest` as its
-    configuration is now (None: not here), `run` None: it does not run.
-
-    What results for its addresses is what a full look would give, without reading the rest:
-    a hook is answered in a few milliseconds, however many guests there are.
-    """
-    before = picture.cluster.guest(vmid)
-    addresses = {c.address for g in (before, guest) if g for c in claims(g)}
-    addresses |= {a.address for a in picture.desired.announcements if a.vmid == vmid}
-    rivals = {g.vmid: g for a in addresses for g in picture.claimants.get(a, ())
-              if g.vmid != vmid}
-    guests = (*rivals.values(), *([guest] if guest else []))
-    state = replace(
-        picture.state,
-        routes=frozenset(r for r in picture.state.routes
-                         if r.destination.network_address in addresses),
-        neighbours=frozenset(n for n in picture.state.neighbours if n.address in addresses),
-        proxies=frozenset(n for n in picture.state.proxies if n.address in addresses))
-    running = picture.node.running & rivals.keys()
-    if run and guest and guest_runs(guest, run, picture.node, memory):
-        running |= {vmid}
-    node = replace(picture.node, running=running)
-    return replace(picture, cluster=Cluster(guests), node=node, state=state,
-                   desired=desired(picture.config, guests, node))
-
-
-def merged(picture: Picture, narrow: Picture, vmid: int, done: Collection[Change]) -> Picture:
-    """`picture` after `done`, which followed from `narrow`."""
-    others = tuple(g for g in picture.cluster.guests if g.vmid != vmid)
-    guest = narrow.cluster.guest(vmid)
-    cluster = replace(picture.cluster, guests=(*others, *([guest] if guest else [])))
-    running = picture.node.running - {vmid} | (narrow.node.running & {vmid})
-    state = after(picture.state, done)
-    addresses = {a.address for a in narrow.desired.announcements}
-    kept = (a for a in picture.desired.announcements
-            if a.vmid != vmid and a.address not in addresses)
-    return replace(
-        picture, cluster=cluster, state=state,
-        node=replace(picture.node, running=running, incumbents=state.incumbents()),
-        desired=replace(picture.desired,
-                        announcements=(*kept, *narrow.desired.announcements)))

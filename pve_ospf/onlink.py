@@ -14,8 +14,8 @@ from pathlib import Path
 
 from . import arp, home, pve
 from .home import PerUplink
-from .look import Picture
 from .model import Finding
+from .picture import Picture
 from .routes import Change, Neighbour
 
 ASKED = Path("/run/pve-ospf/asked")

@@ -13,8 +13,8 @@ from ipaddress import IPv4Network
 from . import lsdb, onlink, pve, vtysh
 from .announce import Claim, claims, device_of, forbidden
 from .errors import CannotTell
-from .look import Picture
 from .model import Finding, Guest
+from .picture import Picture
 from .routes import is_ours
 
 

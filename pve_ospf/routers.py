@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
 from . import lsdb, vtysh
 from .errors import CannotTell
+from .picture import Routers
 
 MEMORY = Path("/var/lib/pve-ospf/routers")
-
-
-@dataclass(frozen=True, slots=True)
-class Routers:
-    """`addresses` are router ids and interface addresses; `known`: OSPF could be asked, and
-    is not alone. `neighbours` are this node's own."""
-
-    addresses: frozenset[IPv4Address] = frozenset()
-    known: bool = False
-    neighbours: tuple[lsdb.Neighbour, ...] = ()
 
 
 def read() -> Routers:

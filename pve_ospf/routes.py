@@ -6,8 +6,8 @@ fresh process with no memory recognises its own work.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 
@@ -224,7 +224,8 @@ def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[st
     the interfaces on which we turned them off, and which get them back when none is away.
     """
     findings: list[Finding] = []
-    free = [a for a in desired.announcements if not _taken(a, state, findings)]
+    others = _others(state)
+    free = [a for a in desired.announcements if not _taken(a, others, findings)]
     routes = [Route(IPv4Network(a.address), a.device) for a in free]
     neighbours = [Neighbour(a.address, a.device, a.mac) for a in free]
     proxies = [Neighbour(a.address, a.uplink) for a in free
@@ -258,26 +259,6 @@ def removal(state: KernelState, kept: Collection[str] = ()) -> Plan:
         *(Change("replace", Sysctl("conf", b, "proxy_arp", 0)) for b in sorted(bridges)),
         *(Change("replace", Sysctl("neigh", b, "proxy_delay", 80)) for b in sorted(delayed)),
         *_redirects((), kept, state)))
-
-
-def after(state: KernelState, done: Collection[Change]) -> KernelState:
-    """What the kernel holds once routes and entries were changed as in `done`."""
-    routes = {(c.item.destination, c.item.priority) for c in done if isinstance(c.item, Route)}
-    entries = {(c.item.address, c.item.device, c.item.proxy) for c in done
-               if isinstance(c.item, Neighbour)}
-    made = [c.item for c in done if c.action == "replace"]
-    return replace(
-        state,
-        routes=frozenset((*(r for r in state.routes if (r.destination, r.priority) not in routes),
-                          *(i for i in made if isinstance(i, Route)))),
-        neighbours=_after(state.neighbours, entries, made, proxy=False),
-        proxies=_after(state.proxies, entries, made, proxy=True))
-
-
-def _after(present: Iterable[Neighbour], touched: Collection[tuple[IPv4Address, str, bool]],
-           made: Iterable[Item], *, proxy: bool) -> frozenset[Neighbour]:
-    return frozenset((*(n for n in present if (n.address, n.device, n.proxy) not in touched),
-                      *(i for i in made if isinstance(i, Neighbour) and i.proxy == proxy)))
 
 
 def _own_bridges(roles: Roles) -> list[Interface]:
@@ -314,22 +295,32 @@ def _released(roles: Roles, state: KernelState) -> Iterable[Change]:
             yield Change("delete", address)
 
 
-def _taken(wanted: Announcement, state: KernelState, findings: list[Finding]) -> bool:
+def _others(state: KernelState) -> dict[IPv4Address, list[Route | Neighbour]]:
+    """Host → what of other people's would be in the way of an announcement."""
+    found: dict[IPv4Address, list[Route | Neighbour]] = {}
+    for route in state.routes:
+        if not is_ours(route) and (route.destination.prefixlen, route.priority) == (32, 0):
+            found.setdefault(route.destination.network_address, []).append(route)
+    for entry in state.neighbours:
+        if entry.permanent and not is_ours(entry):
+            found.setdefault(entry.address, []).append(entry)
+    return found
+
+
+def _taken(wanted: Announcement, others: Mapping[IPv4Address, list[Route | Neighbour]],
+           findings: list[Finding]) -> bool:
     """Whether somebody else's route or permanent entry holds the place of ours.
 
     Replacing it would destroy what an administrator made; so it stays, and is named.
     """
-    key = (IPv4Network(wanted.address), 0)
-    others: list[Route | Neighbour] = [
-        *(r for r in state.routes if (r.destination, r.priority) == key),
-        *(n for n in state.neighbours if n.permanent and n.mac != wanted.mac
-          and (n.address, n.device) == (wanted.address, wanted.device))]
-    for other in others:
-        if not is_ours(other):
-            findings.append(Finding(
-                "foreign", str(wanted.address), f"not announced: there is a {describe(other)} "
-                "that is not ours", "remove it, if nothing else needs it"))
-            return True
+    for other in others.get(wanted.address, ()):
+        if isinstance(other, Neighbour) and (
+                other.device != wanted.device or other.mac == wanted.mac):
+            continue
+        findings.append(Finding(
+            "foreign", str(wanted.address), f"not announced: there is a {describe(other)} "
+            "that is not ours", "remove it, if nothing else needs it"))
+        return True
     return False
 
 

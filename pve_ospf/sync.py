@@ -18,9 +18,10 @@ from pathlib import Path
 from . import onlink, rtnetlink
 from .errors import CannotTell
 from .interfaces import Roles
-from .look import Memory, Picture, look
+from .look import Memory, look
 from .model import Finding
 from .pace import paced, remembered
+from .picture import Picture
 from .routes import Change, Plan, is_ours, plan, removal, silenced
 
 __all__ = ["Memory", "Picture", "Result", "locked", "look", "remove_all", "sync"]
