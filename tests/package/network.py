@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from pve_ospf import lsdb
 from tests.lab.machine import Machine
 from tests.lab.poll import poll
 from tests.lab.process import kill_group
@@ -17,7 +19,6 @@ from tests.package.system import ProxmoxSystem, SystemLab
 ALLOW = "allow: [198.51.100.0/24]\n"
 ADDRESS = "198.51.100.7"
 PREFIX = f"{ADDRESS}/32"
-SELF = "show ip ospf database external self-originate json"
 
 # What an administrator has written before the package came; nothing of it may change.
 OWN_LINES = """\
@@ -74,8 +75,8 @@ def known(network: SystemLab) -> bool:
 
 def own_lsa(node: ProxmoxSystem) -> bool:
     """Whether an external LSA of the node's own for the guest lives."""
-    said = node.vtysh(SELF)
-    return ADDRESS in said and '"lsaAge":3600' not in said.replace(" ", "")
+    lsas = lsdb.externals(json.loads(node.vtysh(f"{lsdb.OWN_EXTERNALS} json")))
+    return any(str(lsa.prefix) == PREFIX for lsa in lsas)
 
 
 def pids(node: ProxmoxSystem) -> str:
