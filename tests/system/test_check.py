@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import topology
+from tests.lab import service, topology
 from tests.lab.frr import Router
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
@@ -49,6 +49,20 @@ def drop_ospf(machine: Machine, match: str = "") -> None:
                  f"priority 0; }}; add rule ip deaf input {match} ip protocol 89 drop"])
 
 
+def with_frozen_agent(node: Node) -> None:
+    """One is there, as on a healthy node, and mends nothing of what a test breaks."""
+    service.start(node)
+    poll(lambda: _freeze(node), 30, "frozen while it does not hold the lock")
+
+
+def _freeze(node: Node) -> bool:
+    service.send(node, "STOP")
+    if node.run(["flock", "-n", "/run/pve-ospf/lock", "true"], check=False).ok:
+        return True
+    service.send(node, "CONT")
+    return False
+
+
 def _suite(name: str) -> Any:
     # One lab of each release a test run, whichever process it falls to.
     return pytest.param(name, marks=pytest.mark.xdist_group(f"check-{name}"))
@@ -69,6 +83,7 @@ def lan(deb: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
         for vmid, address in ((101, WEB), (102, DB), (103, ONLINK)):
             guests.attached(node, vmid, f"{address}/32")
             node.pct("start", vmid)
+        with_frozen_agent(node)
         poll(lambda: findings(node) == [], 60, "a healthy node")
         yield lab
 
@@ -285,6 +300,18 @@ def test_the_hookscript_and_the_daemons_switch(lan: Lab) -> None:
         assert ("daemon-disabled", "ospfd") in found
     finally:
         node.sh(f"mv {snippet}.away {snippet}; mv /root/daemons /etc/frr/daemons")
+    assert findings(node) == []
+
+
+@once
+def test_no_agent(lan: Lab) -> None:
+    node = lan.node("pve1")
+    service.stop(node, "KILL")
+    try:
+        assert findings(node) == [("agent", "pve-ospf.service")]
+        assert "systemctl start pve-ospf" in text(node).stdout
+    finally:
+        with_frozen_agent(node)
     assert findings(node) == []
 
 
