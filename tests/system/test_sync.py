@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from tests.lab import service
 from tests.lab.lab import Lab
 from tests.lab.node import Node
 from tests.lab.poll import poll
@@ -105,7 +106,8 @@ def test_killed_at_any_moment_the_next_one_puts_it_right(node: Node, guests: Gue
 
 def test_a_hundred_hooks_at_once(node: Node, guests: Guests) -> None:
     """All phases of several guests, in no order, while links come and go, which interrupts
-    every reading of the kernel: the outcome is that of the last state."""
+    every reading of the kernel: the outcome is that of the last state. Without the agent few
+    of them get their turn in time; it does what is left."""
     hook = "/var/lib/vz/snippets/pve-ospf"
     guests.attached(node, 130, "198.51.100.130/32")
     guests.attached(node, 131, "198.51.100.131/32")
@@ -119,7 +121,9 @@ def test_a_hundred_hooks_at_once(node: Node, guests: Guests) -> None:
               f"{hook} 130 pre-stop & {hook} 130 post-start & done; wait"], timeout=180)
     kill_group(churn)
     node.sh("for i in $(seq 40); do ip link del churn$i; done; ip link del churn 2>/dev/null || :")
-    assert _kernel(node) == before
+    service.start(node)
+    poll(lambda: _kernel(node) == before, 20, "right again")
+    service.stop(node)
     assert _sync(node) == ""
 
 
