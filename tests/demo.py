@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from tests.lab import topology
+from tests.lab import service, topology
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
 from tests.lab.node import Node
@@ -91,6 +91,7 @@ def main(deb: Path, suite: str = "bookworm") -> int:
         _install(demo, lab)
         _start(demo, lab)
         _check(demo, lab)
+        _unseen(demo, lab)
         _move(demo, lab)
         moved = _tunnel_flat(demo, lab)
         _control(demo, lab, moved)
@@ -104,6 +105,9 @@ def main(deb: Path, suite: str = "bookworm") -> int:
 
 def _install(demo: Demo, lab: Lab) -> None:
     one, two = lab.node("pve1"), lab.node("pve2")
+    for node in (one, two):
+        service.start(node)
+    demo.say("   pve-ospf.service runs on both nodes (the lab has no systemd: the demo starts it)")
     demo.step("The administrator's part: what may be announced, and the OSPF configuration")
     demo.show(one, f"echo '{ALLOW}' > /etc/pve/pve-ospf.yaml")
     demo.show(one, "pve-ospf apply")
@@ -134,6 +138,22 @@ def _reached(demo: Demo, lab: Lab, address: str, claim: str) -> None:
 def _check(demo: Demo, lab: Lab) -> None:
     demo.step("Two lists that must agree: running guests, announced addresses")
     demo.show(lab.node("pve1"), "pve-ospf check")
+
+
+def _unseen(demo: Demo, lab: Lab) -> None:
+    one = lab.node("pve1")
+    demo.step("No hook tells of this: a container reboots from inside; the agent is killed")
+    before = _pid_of_web(one)
+    demo.show(one, "pct exec 101 -- reboot")
+    demo.within(15, lambda: _pid_of_web(one) not in ("", before), "it has rebooted")
+    _reached(demo, lab, WEB, "the client reaches it again")
+    service.stop(one, "KILL")
+    demo.hold(lab.client.ping(WEB), "without an agent, what is announced serves on")
+    service.start(one)
+
+
+def _pid_of_web(node: Node) -> str:
+    return node.sh("lxc-info -P /var/lib/lxc -n 101 -pH", check=False)
 
 
 def _move(demo: Demo, lab: Lab) -> None:
