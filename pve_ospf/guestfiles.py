@@ -70,9 +70,9 @@ class GuestFiles:
     def changed(self) -> bool:
         """Whether pmxcfs has counted a change since the last read(). Costs one small file.
 
-        True where there is no telling: without /etc/pve, or without its .version.
+        False where it counts none: without /etc/pve, or before pmxcfs is up.
         """
-        return not self._version or _version() != self._version
+        return _version() not in ("", self._version)
 
     def read(self, running: Collection[int] = (), now: float = 0.0) -> Cluster:
         """All guests of all nodes; none on a machine without Proxmox. Raises CannotTell when
