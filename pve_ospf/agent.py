@@ -30,6 +30,7 @@ from . import (
     sync,
     vm,
 )
+from .announce import claims
 from .errors import PveOspfError
 from .events import Events
 from .frrwatch import FrrWatch
@@ -51,7 +52,7 @@ COALESCE = 0.1
 LINGER = 1.5
 """Seconds after an event for one more look: a container's socket outlives its veth."""
 AFTER_NUDGE = 0.3
-"""Seconds from the last of several hooks to the full sync that follows."""
+"""Seconds from a hook to the full sync that follows; others may come meanwhile."""
 RETRY = 1.0
 STALE = 1.0
 """Seconds after which a nudge only says that something happened: its hook has given up."""
@@ -184,7 +185,9 @@ class Agent:
                                   home.defended(picture.desired.announcements))
         self._announce(picture, result)
         self.frr.attend = bool(picture.away)
-        self.events.hosts = home.absent(picture.cluster.guests, picture.node)
+        # Another's route may stand where ours belongs, or have just left.
+        self.events.hosts = home.absent(picture.cluster.guests, picture.node) | frozenset(
+            c.address for g in picture.own_guests() if g.attached for c in claims(g))
         if self._selector:
             for key in list(self._selector.get_map().values()):
                 if isinstance(key.data, _Arp):
@@ -208,7 +211,6 @@ class Agent:
             except PveOspfError as error:
                 journal.error(f"guest {nudge.vmid} {nudge.phase}: {error.message}")
                 nudge.answer("")
-        self._due = [due for due in self._due if due > time.monotonic() + AFTER_NUDGE]
         self._want(AFTER_NUDGE)
 
     def _answer(self, nudge: Nudge) -> str:
