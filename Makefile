@@ -5,7 +5,7 @@ DEB := dist/pve-ospf_$(VERSION)_all.deb
 PARTS := $(shell find LICENSE bin debian hooks pve_ospf pyproject.toml setup.py \
 	-type f -not -path '*/__pycache__/*')
 
-.PHONY: help test demo lint unit system package bench deb tools clean
+.PHONY: help test demo lint unit system package bench soak deb tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -30,6 +30,9 @@ package: ## the package installed, upgraded and removed in a whole Debian 12 and
 
 bench: ## figures: start of a container to the kernel of a router two hops away
 	@tests/run bench
+
+soak: ## the long tests at their full count; half an hour (some: tests/run soak kills …)
+	@tests/run soak
 
 deb: $(DEB) ## the Debian package, in dist/
 
