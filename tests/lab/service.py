@@ -9,7 +9,8 @@ from tests.lab.node import Node
 from tests.lab.poll import poll
 
 ANSWERS = (
-    "import _socket as s; c = s.socket(s.AF_UNIX, s.SOCK_SEQPACKET); c.connect('/run/pve-ospf/agent')"
+    "import _socket as s;"
+    "s.socket(s.AF_UNIX, s.SOCK_SEQPACKET).connect('/run/pve-ospf/agent')"
 )
 
 
