@@ -182,7 +182,7 @@ class Agent:
         wanted = home.answered_for(picture.away, own, picture.routers.neighbours,
                                    pve.node_addresses()) if picture.away and own else {}
         self.responder.answer_for(wanted, onlink.macs(picture),
-                                  home.defended(picture.desired.announcements))
+                                  home.defended(result.announced))
         self._announce(picture, result)
         self.frr.attend = bool(picture.away)
         # Another's route may stand where ours belongs, or have just left.

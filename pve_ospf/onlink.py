@@ -6,6 +6,7 @@ asking (home.py, arp.py).
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
 from . import arp, home, pve
+from .errors import CannotTell
 from .home import PerUplink
 from .model import Finding
 from .picture import Picture
@@ -28,18 +30,34 @@ two syncs while a stranger holds the address."""
 def free(picture: Picture) -> Picture:
     """`picture` without the addresses that would be taken now and that a stranger holds, each
     of which is a finding. Asks the LAN, for up to 0.3 s; nobody where none is to be taken.
-    Raises CannotTell when an uplink cannot be asked on."""
-    fresh = home.arriving(picture.desired.announcements, picture.state.proxies)
-    taken = {a: mac for uplink, addresses in fresh.items()
-             for a, mac in strangers(picture, uplink, addresses).items()}
-    if not taken:
+
+    Where an uplink cannot be asked on, being down, its addresses are not taken there yet; what
+    is between node and guest does not hang on it, and other guests do not either.
+    """
+    taken: dict[IPv4Address, str] = {}
+    unasked: dict[str, str] = {}
+    for uplink, addresses in home.arriving(picture.desired.announcements,
+                                           picture.state.proxies).items():
+        try:
+            taken |= strangers(picture, uplink, addresses)
+        except CannotTell as error:
+            unasked[uplink] = error.message
+    if not (taken or unasked):
         return picture
-    lost = [a for a in picture.desired.announcements if a.address in taken]
-    return replace(picture, desired=replace(
-        picture.desired,
-        announcements=tuple(a for a in picture.desired.announcements if a not in lost),
-        findings=(*picture.desired.findings, *(
-            held(a.vmid, a.address, str(a.uplink), taken[a.address]) for a in lost))))
+    announcements, findings = [], list(picture.desired.findings)
+    there = {(p.device, p.address) for p in picture.state.proxies}
+    for a in picture.desired.announcements:
+        if a.address in taken:
+            findings.append(held(a.vmid, a.address, str(a.uplink), taken[a.address]))
+        elif a.uplink in unasked and a.uplink != a.device and (a.uplink, a.address) not in there:
+            findings.append(Finding("not-asked", f"guest {a.vmid}", f"does not have {a.address} "
+                                    f"on {a.uplink} yet: {unasked[a.uplink]}",
+                                    f"see: ip link show {a.uplink}"))
+            announcements.append(replace(a, uplink=None))
+        else:
+            announcements.append(a)
+    return replace(picture, desired=replace(picture.desired, announcements=tuple(announcements),
+                                            findings=tuple(sorted(findings))))
 
 
 def held(vmid: int, address: IPv4Address, uplink: str, mac: str) -> Finding:
@@ -48,18 +66,18 @@ def held(vmid: int, address: IPv4Address, uplink: str, mac: str) -> Finding:
                    "answers ARP for it", "give the guest another address")
 
 
-def strangers(picture: Picture, uplink: str,
-              addresses: Collection[IPv4Address]) -> Mapping[IPv4Address, str]:
+def strangers(picture: Picture, uplink: str, addresses: Collection[IPv4Address],
+              anew: bool = False) -> Mapping[IPv4Address, str]:
     """Of these addresses those that somebody on the LAN has who is no node of the cluster:
-    address → MAC. Raises CannotTell."""
-    known = _asked()
+    address → MAC. Asks once for all, `anew` whatever was answered lately. Raises CannotTell."""
+    known = {} if anew else _asked()
     unknown = [a for a in addresses if a not in known]
     interface = next((i for i in picture.roles.uplinks if i.name == uplink), None)
     if unknown and interface:
         nodes = home.nodes_on(interface, picture.routers.neighbours, pve.node_addresses())
         found = arp.probe(uplink, interface.mac, unknown, nodes=nodes,
                           macs=home.macs_of(nodes, uplink, picture.state.neighbours))
-        known |= {a: (time.monotonic(), found.get(a, "")) for a in unknown}
+        known = _asked() | {a: (time.monotonic(), found.get(a, "")) for a in unknown}
         _write(ASKED, (f"{a} {when:.3f} {mac}" for a, (when, mac) in known.items()))
     return {a: known[a][1] for a in addresses if a in known and known[a][1]}
 
@@ -100,8 +118,8 @@ def _asked() -> dict[IPv4Address, tuple[float, str]]:
     """What was found lately: address → when, and whose it is ("": nobody's)."""
     found = {}
     for line in _lines(ASKED):
-        address, when, *mac = line.split()
         try:
+            address, when, *mac = line.split()
             if time.monotonic() - float(when) < LASTS:
                 found[IPv4Address(address)] = float(when), "".join(mac)
         except (AddressValueError, ValueError):
@@ -117,7 +135,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    temporary = path.with_suffix(".new")
+    temporary = path.with_suffix(f".{os.getpid()}")  # several hooks may write at once
     try:
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
         temporary.replace(path)

@@ -8,7 +8,7 @@ that is recovered after its node died, is never refused because the old announce
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from . import lsdb, onlink, pve, vtysh
 from .announce import Claim, claims, device_of, forbidden
@@ -34,11 +34,10 @@ def verdict(picture: Picture, guest: Guest, source: str | None) -> Verdict:
                         "addresses are routers' is known from before only")
     for claim in claims(guest):
         refusal = (forbidden(picture.config, picture.node, claim)
-                   or _held(picture, claim, source, warnings)
-                   or _a_strangers(picture, claim, warnings))
+                   or _held(picture, claim, source, warnings))
         if refusal:
             return Verdict(refusal, tuple(warnings))
-    return Verdict(None, tuple(warnings))
+    return Verdict(_a_strangers(picture, guest, warnings), tuple(warnings))
 
 
 def needs_asking(picture: Picture, guest: Guest, source: str | None) -> bool:
@@ -102,17 +101,23 @@ def _arriving(picture: Picture, claim: Claim) -> str | None:
     return uplink.name
 
 
-def _a_strangers(picture: Picture, claim: Claim, warnings: list[str]) -> Finding | None:
-    uplink = _arriving(picture, claim)
-    if not uplink:
-        return None
-    try:
-        mac = onlink.strangers(picture, uplink, [claim.address]).get(claim.address)
-    except CannotTell as error:
-        warnings.append(f"guest {claim.guest.vmid}: whether {claim.address} is free is not "
-                        f"known: {error.message}")
-        return None
-    return onlink.held(claim.guest.vmid, claim.address, uplink, mac) if mac else None
+def _a_strangers(picture: Picture, guest: Guest, warnings: list[str]) -> Finding | None:
+    """Last, and all at once on each uplink: it takes 0.3 s, and a hook has two."""
+    arriving: dict[str, list[IPv4Address]] = {}
+    for claim in claims(guest):
+        uplink = _arriving(picture, claim)
+        if uplink:
+            arriving.setdefault(uplink, []).append(claim.address)
+    for uplink, addresses in arriving.items():
+        try:
+            found = onlink.strangers(picture, uplink, addresses, anew=True)
+        except CannotTell as error:
+            warnings.append(f"guest {guest.vmid}: whether {', '.join(map(str, addresses))} is "
+                            f"free is not known: {error.message}")
+            continue
+        for address, mac in found.items():
+            return onlink.held(guest.vmid, address, uplink, mac)
+    return None
 
 
 def _reached(claim: Claim, picture: Picture) -> bool:

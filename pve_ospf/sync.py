@@ -19,7 +19,7 @@ from . import onlink, rtnetlink
 from .errors import CannotTell
 from .interfaces import Roles
 from .look import Memory, look
-from .model import Finding
+from .model import Announcement, Finding
 from .pace import paced, remembered
 from .picture import Picture
 from .routes import Change, Plan, is_ours, plan, removal, silenced
@@ -36,7 +36,8 @@ class Result:
     """What a sync did, or would do: `failed` pairs a change with the kernel's reason.
 
     `due`: when the changes of `plan` that had to wait (see pace.py) may be made, in seconds of
-    the monotonic clock; `done` are the others.
+    the monotonic clock; `done` are the others. `announced` is what belongs here, without what
+    a stranger on the LAN holds.
     """
 
     plan: Plan
@@ -44,6 +45,7 @@ class Result:
     failed: tuple[tuple[str, str], ...] = ()
     done: tuple[Change, ...] = ()
     due: float | None = None
+    announced: tuple[Announcement, ...] = ()
 
 
 def sync(dry_run: bool = False, stopped: Collection[int] = (),
@@ -70,20 +72,23 @@ def sync(dry_run: bool = False, stopped: Collection[int] = (),
     if later is None:
         return result
     return Result(result.plan, later.findings, (*result.failed, *later.failed),
-                  (*result.done, *later.done))
+                  (*result.done, *later.done), announced=later.announced)
 
 
 def settle(picture: Picture, dry_run: bool = False) -> Result:
     """Makes the kernel what `picture` says it should be, as far as it may be done now. For a
-    caller that holds the lock. What fails is told; CannotTell is raised, before anything was
-    changed, when an address may be a stranger's and that cannot be asked."""
+    caller that holds the lock. What fails is told."""
     silent = onlink.silenced()
     if not dry_run:
         picture = onlink.free(picture)
     planned = plan(picture.desired, picture.roles, picture.state, picture.away, silent)
     findings = (*picture.cluster.findings, *picture.desired.findings, *planned.findings)
-    if dry_run or not planned.changes:
+    announced = picture.desired.announcements
+    if dry_run:
         return Result(planned, findings)
+    if not planned.changes:
+        onlink.remember_silenced(silent & _silent(picture))
+        return Result(planned, findings, announced=announced)
     changed = {a: when for a, when in _changed().items() if a not in _unannounced(picture)}
     pace = paced(planned.changes, changed, time.monotonic())
     onlink.remember_silenced(silent | silenced(pace.now))
@@ -91,10 +96,16 @@ def settle(picture: Picture, dry_run: bool = False) -> Result:
     lost = {change for change, _ in failed}
     done = tuple(change for change in pace.now if change not in lost)
     _remember(remembered(done, changed, time.monotonic()))
-    if not (picture.away or failed):
-        onlink.remember_silenced(())
+    if not failed:
+        onlink.remember_silenced(onlink.silenced() & _silent(picture))
     return Result(planned, findings, tuple((str(change), reason) for change, reason in failed),
-                  done, pace.due)
+                  done, pace.due, announced)
+
+
+def _silent(picture: Picture) -> frozenset[str]:
+    """Where no redirects may be sent now; an administrator who turns them off elsewhere is not
+    to find them on again."""
+    return frozenset((*picture.away, "all") if picture.away else ())
 
 
 def _unannounced(picture: Picture) -> frozenset[IPv4Address]:
@@ -173,4 +184,6 @@ def remove_all() -> list[tuple[str, str]]:
     with locked():
         state = rtnetlink.read_state(lambda _: Roles())
         failed = rtnetlink.apply(removal(state, onlink.silenced()).changes)
+        if not failed:
+            onlink.remember_silenced(())
     return [(str(change), reason) for change, reason in failed]
