@@ -149,6 +149,9 @@ class Agent:
         self._config = _config_mark()
         try:
             with sync.locked():
+                if self.events.deleted:
+                    sync.note_deleted(self.events.deleted)
+                    self.events.deleted = set()
                 self.picture = look.look(memory=self.memory)
                 self.held = None
                 result = sync.settle(self.picture)
@@ -157,7 +160,8 @@ class Agent:
             self.picture = self.held = None  # hooks do their own work, and say what is wrong
             self._due = [now + RETRY]
             if error.message != self._problem:
-                journal.error(f"{error.message}; {' '.join(error.hint.split())}")
+                hint = " ".join(error.hint.split())
+                journal.error(f"{error.message}; {hint}" if hint else error.message)
                 self._problem = error.message
             return
         if self._problem:

@@ -16,10 +16,12 @@ _BUFFER = 1 << 20
 
 class Events:
     """A subscription. Only that something changed counts; what is, is read anew. `hosts` are
-    addresses of which others' routes count too."""
+    addresses of which others' routes count too; `deleted` collects those of which a route of
+    ours went, by whomever, for whoever empties it."""
 
     def __init__(self) -> None:
         self.hosts: frozenset[IPv4Address] = frozenset()
+        self.deleted: set[IPv4Address] = set()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK,
                                      socket.NETLINK_ROUTE)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
@@ -47,6 +49,8 @@ class Events:
         if message.kind not in (rtmessage.NEWROUTE, rtmessage.DELROUTE):
             return True
         route = rtmessage.route(message)
+        if route and route.protocol == PROTOCOL and message.kind == rtmessage.DELROUTE:
+            self.deleted.add(route.destination.network_address)
         return bool(route and route.table == MAIN_TABLE and (
             route.protocol == PROTOCOL or (route.destination.prefixlen == 32
                                            and route.destination.network_address in self.hosts)))

@@ -26,6 +26,8 @@ SETTLED = 6.0
 HOPELESS = 60.0
 """Seconds after which what still differs is looked at in the routine only."""
 ATTENTION = 1.0
+UNKNOWN = 5.0
+"""The same while OSPF cannot be asked, or has no neighbour yet."""
 ROUTERS = 60.0
 """Seconds between two questions about who is a router."""
 
@@ -81,7 +83,9 @@ class FrrWatch:
                 before, memory = memory, self._heal(memory)
                 if memory.seen.keys() - before.seen.keys():
                     alarmed = now
-            if now - asked >= (ATTENTION if self.attend else ROUTERS):
+            known = self.routers is not None and self.routers.known
+            patience = ATTENTION if self.attend else ROUTERS if known else UNKNOWN
+            if now - asked >= patience:
                 asked = now
                 self._ask()
 

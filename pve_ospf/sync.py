@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
@@ -156,6 +156,12 @@ def _changed() -> dict[IPv4Address, float]:
         except (AddressValueError, ValueError):
             continue  # torn by a full disk: the pace of that address is lost, and no more
     return found
+
+
+def note_deleted(addresses: Iterable[IPv4Address]) -> None:
+    """Somebody took routes of ours away: to put one back at once would be too soon for its
+    LSA (see pace.py). For a caller that holds the lock."""
+    _remember({**_changed(), **dict.fromkeys(addresses, time.monotonic())})
 
 
 def _remember(changed: dict[IPv4Address, float]) -> None:
