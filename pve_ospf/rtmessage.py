@@ -2,7 +2,9 @@
 
 pyroute2 decodes every attribute of every message: at 1,000 guests one look at the kernel took
 it 2 s and 120 MB (measured), and the agent looks at each change. This reads the same answers
-in a few hundredths of a second. Changes still go through pyroute2.
+in a few hundredths of a second. Routes and entries are changed with messages made here, too,
+many in one go: one by one through pyroute2, 1,000 guests took 2 s and more to be announced,
+and the first change of a process 0.3 s for the import. What else is changed goes through it.
 
 Layouts: linux/netlink.h, rtnetlink.h, if_link.h, neighbour.h, if_addr.h; host byte order.
 """
@@ -15,17 +17,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from .routes import MAIN_TABLE, Neighbour, Route
+
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
-NEWNEIGH, GETNEIGH = 28, 30
+NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
 NEWNETCONF = 80
 _ERROR, _DONE = 2, 3
 _REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+_REPLACE, _DELETE = 0x505, 0x5  # NLM_F_REQUEST | NLM_F_ACK, and for one NLM_F_CREATE | _REPLACE
 _INTERRUPTED = 0x10  # NLM_F_DUMP_INTR
 _AF_INET = 2
 _SKIP_STATISTICS = 8  # RTEXT_FILTER_SKIP_STATS
 _NESTED = 0x3FFF  # NLA_TYPE_MASK
+_RTN_UNICAST = 1
+_NTF_PROXY, _NUD_PERMANENT = 0x8, 0x80
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -129,6 +136,43 @@ def dump_request(kind: int, table: int = 0, flags: int = 0) -> bytes:
 
 def _integer(attribute: int, value: int) -> bytes:
     return _ATTRIBUTE.pack(8, attribute) + _INT.pack(value)
+
+
+def change_request(item: Route | Neighbour, index: int, sequence: int, *,
+                   replace: bool) -> bytes:
+    """The request that puts or deletes a route or an entry of the interface `index`; the
+    kernel acknowledges it with `sequence`."""
+    if isinstance(item, Route):
+        kind = NEWROUTE if replace else DELROUTE
+        body = _RTMSG.pack(_AF_INET, item.destination.prefixlen, 0, 0, MAIN_TABLE, item.protocol,
+                           item.scope, _RTN_UNICAST if replace else 0, 0)
+        body += _packed(_RTA_DST, item.destination.network_address.packed)
+        body += _integer(_RTA_OIF, index) + _integer(_RTA_PRIORITY, item.priority)
+    else:
+        kind = NEWNEIGH if replace else DELNEIGH
+        state, flags = (0, _NTF_PROXY) if item.proxy else (_NUD_PERMANENT, 0)
+        body = _NDMSG.pack(_AF_INET, index, state, flags, 0)
+        body += _packed(_NDA_DST, item.address.packed)
+        if item.mac:
+            body += _packed(_NDA_LLADDR, bytes.fromhex(item.mac.replace(":", "")))
+        body += _packed(_NDA_PROTOCOL, bytes((item.protocol,)))
+    length, flags = _HEADER.size + len(body), _REPLACE if replace else _DELETE
+    return _HEADER.pack(length, kind, flags, sequence, 0) + body
+
+
+def _packed(attribute: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(4 + len(value), attribute) + value + b"\0" * (-len(value) % 4)
+
+
+def acknowledged(data: bytes) -> dict[int, int]:
+    """What one datagram of answers says: sequence → errno, 0 for what was done."""
+    found = {}
+    for message in messages(data):
+        if message.kind == _ERROR:
+            (code,) = struct.unpack_from("=i", message.body)
+            _, _, _, sequence, _ = _HEADER.unpack_from(message.body, 4)
+            found[sequence] = -code
+    return found
 
 
 def messages(data: bytes) -> Iterator[Message]:

@@ -1,18 +1,21 @@
 """The only door to the kernel's rtnetlink: interfaces, routes and entries, read and changed.
 
-Changes go through pyroute2. It is imported with the first change: that costs a quarter of a
-second (facts), and whoever only looks needs none of it. What it takes to decode whole lists
-is told in rtmessage.py, which reads them here.
+Routes and entries, of which there may be thousands, are read and changed with the messages of
+rtmessage.py; what else is changed goes through pyroute2. It is imported with the first such
+change: that costs a quarter of a second (facts), and hardly anybody needs it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import groupby
 from socket import AF_INET
 from typing import Any
 
@@ -42,20 +45,20 @@ _RTN_TYPES = {1: "", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _ATTEMPTS = 50
 _SOL_NETLINK, _STRICT = 270, 12  # NETLINK_GET_STRICT_CHK
 _LARGEST = 1 << 17
+_AT_ONCE = 64
+"""Changes in one datagram: their answers fit into what a socket holds by default."""
 
 
 @cache
 def _pyroute2() -> Any:
-    """pyroute2 with the attributes it does not know on Debian 12 and 13 added to its maps.
+    """pyroute2 with the attributes it does not know on Debian 12 and 13 added to its map.
 
-    linux/neighbour.h: NDA_PROTOCOL is 12; linux/if_addr.h: IFA_PROTO is 11. The maps number
-    attributes by position, so the gap is filled with the kernel's names.
+    linux/if_addr.h: IFA_PROTO is 11. The map numbers attributes by position, so the gap is
+    filled with the kernel's names.
     """
     import pyroute2  # noqa: PLC0415
-    from pyroute2.netlink.rtnl import ifaddrmsg, ndmsg  # noqa: PLC0415
+    from pyroute2.netlink.rtnl import ifaddrmsg  # noqa: PLC0415
 
-    _extend(ndmsg.ndmsg, [("NDA_LINK_NETNSID", "int32"), ("NDA_SRC_VNI", "uint32"),
-                          ("NDA_PROTOCOL", "uint8")], 12)
     _extend(ifaddrmsg.ifaddrmsg, [("IFA_RT_PRIORITY", "uint32"),
                                   ("IFA_TARGET_NETNSID", "int32"), ("IFA_PROTO", "uint8")], 11)
     return pyroute2
@@ -147,6 +150,43 @@ def read_state(roles_of: Callable[[tuple[Interface, ...]], Roles]) -> KernelStat
 def apply(changes: Iterable[Change]) -> list[tuple[Change, str]]:
     """Carries out the changes in their order; a step that fails is returned with the kernel's
     reason and never stops the rest. What is gone already counts as deleted."""
+    failed: list[tuple[Change, str]] = []
+    for many, group in groupby(changes, lambda c: isinstance(c.item, Route | Neighbour)):
+        some = list(group)
+        failed += _apply_many(some) if many else _apply_each(some)
+    return failed
+
+
+def _apply_many(changes: list[Change]) -> Iterator[tuple[Change, str]]:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        for start in range(0, len(changes), _AT_ONCE):
+            some = changes[start:start + _AT_ONCE]
+            for change, code in zip(some, _together(kernel, some), strict=True):
+                if code and not (change.action == "delete" and code in _GONE):
+                    yield change, os.strerror(code)
+
+
+def _together(kernel: socket.socket, changes: list[Change]) -> list[int]:
+    """The errno of each. The kernel takes them in their order, and none stops the rest."""
+    codes = dict.fromkeys(range(len(changes)), errno.ENODEV)
+    requests = {}
+    for number, change in enumerate(changes):
+        item = change.item
+        if isinstance(item, Route | Neighbour):
+            with contextlib.suppress(OSError):  # the interface is gone: ENODEV it stays
+                requests[number] = rtmessage.change_request(
+                    item, socket.if_nametoindex(item.device), number,
+                    replace=change.action == "replace")
+    if requests:
+        kernel.send(b"".join(requests.values()))
+    while requests:
+        for number, code in rtmessage.acknowledged(kernel.recv(_LARGEST)).items():
+            codes[number] = code
+            requests.pop(number, None)
+    return list(codes.values())
+
+
+def _apply_each(changes: Iterable[Change]) -> list[tuple[Change, str]]:
     failed = []
     for change in changes:
         try:
@@ -173,19 +213,9 @@ def _apply(change: Change) -> None:
     index, netlink = socket.if_nametoindex(item.device), _writer()
     if isinstance(item, BridgeMac):
         netlink.link("set", index=index, address=item.mac)
-    elif isinstance(item, Route):
-        netlink.route(verb, dst=str(item.destination), oif=index, proto=item.protocol,
-                      scope=item.scope, priority=item.priority, table=MAIN_TABLE,
-                      family=AF_INET)
     elif isinstance(item, DeviceAddress):
         netlink.addr(verb, index=index, family=AF_INET, address=str(item.address.ip),
                      prefixlen=item.address.network.prefixlen, scope=253, IFA_PROTO=PROTOCOL)
-    elif item.proxy:
-        netlink.neigh(verb, dst=str(item.address), ifindex=index, family=AF_INET,
-                      flags=_NTF_PROXY, NDA_PROTOCOL=item.protocol)
-    else:
-        netlink.neigh(verb, dst=str(item.address), ifindex=index, family=AF_INET,
-                      lladdr=item.mac, state=_NUD_PERMANENT, NDA_PROTOCOL=item.protocol)
 
 
 def _interfaces(reader: socket.socket) -> tuple[tuple[Interface, ...],
