@@ -157,13 +157,13 @@ def apply(changes: Iterable[Change]) -> list[tuple[Change, str]]:
     return failed
 
 
-def _apply_many(changes: list[Change]) -> Iterator[tuple[Change, str]]:
+def _apply_many(changes: list[Change]) -> list[tuple[Change, str]]:
+    codes: list[int] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         for start in range(0, len(changes), _AT_ONCE):
-            some = changes[start:start + _AT_ONCE]
-            for change, code in zip(some, _together(kernel, some), strict=True):
-                if code and not (change.action == "delete" and code in _GONE):
-                    yield change, os.strerror(code)
+            codes += _together(kernel, changes[start:start + _AT_ONCE])
+    return [(change, os.strerror(code)) for change, code in zip(changes, codes, strict=True)
+            if code and not (change.action == "delete" and code in _GONE)]
 
 
 def _together(kernel: socket.socket, changes: list[Change]) -> list[int]:
