@@ -15,7 +15,7 @@ from .labs import Crowd, Labs
 from .resident import Watch
 
 GUESTS = 20
-RUNS = 2
+RUNS = 5
 HOST = "198.51.100.99"
 
 

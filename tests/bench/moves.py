@@ -15,15 +15,15 @@ from tests.lab.node import Node
 from tests.lab.poll import NotInTime, poll
 from tests.lab.standin.qemumigrate import POLL
 
-from .figures import Table, median, rounds
+from .figures import Table, median, rounds, say
 from .labs import AT, OURS, RECIPE, Labs
 from .resident import Event, Resident, Watch
 
 CONTAINER, VM = 101, 201
 ADDRESS = {CONTAINER: "198.51.100.7", VM: "198.51.100.20"}
-CONTAINERS = 2
-MACHINES = 2
-RECIPE_MACHINES = 2
+CONTAINERS = 5
+MACHINES = 20
+RECIPE_MACHINES = 4
 PROMPT = 0.01
 """Seconds between two looks of the task at QEMU's copy; Proxmox takes 0.1 (POLL)."""
 AFTER = 1.0
@@ -40,7 +40,7 @@ class Move:
     gap: float
     back: bool
     still: float
-    """How long nobody on the guest's own bridge got an answer, on either node."""
+    """The longest time without an answer for whoever is on the guest's own bridges."""
     tcp: str
     handover: float | None
     """From the source's withdrawal to the target's announcement; below zero: both at once."""
@@ -131,6 +131,7 @@ def _machines_table(prompt: list[Move], usual: list[Move], recipe: list[Move]) -
         few = sum(m.lost <= 3 for m in moves)
         table.goal(f"at most 3 probes lost: {few} of {len(moves)} runs (looks every {name})",
                    few == len(moves))
+        say("\n".join(map(str, moves)))
         few = sum(_beyond(m) <= 3 for m in moves)
         table.goal(f"at most 3 probes lost beyond the standstill: {few} of {len(moves)} "
                    f"(looks every {name})", few == len(moves))
@@ -212,7 +213,8 @@ def _judged(said: dict[str, Any], left: list[float], arrived: list[float], hole:
     answers = sorted(when for when in said["back"] if when)
     end = said["sent"][-1]
     gap = max((b - a for a, b in zip(answers, [*answers[1:], end], strict=True)))
-    still = arrived[0] - left[-1] if arrived and left else float("nan")
+    nearby = sorted((said["sent"][0], *left, *arrived))
+    still = max(b - a for a, b in zip(nearby, nearby[1:], strict=False))
     tcp = said["tcp"]
     broken = tcp and (tcp["error"] or ("" if len(tcp["back"]) == len(tcp["sent"])
                                        else "no answers for 8 s"))

@@ -18,8 +18,8 @@ from .labs import HOOK, Crowd, Labs
 from .resident import PYTHON, Run, Spawner, Watch, put
 
 SYNCS = 20
-STARTS = 2
-IDLE = 10.0
+STARTS = 5
+IDLE = 60.0
 TOGETHER = 200
 BURSTS = 3
 OWN_WORK = 20000
