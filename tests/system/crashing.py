@@ -73,9 +73,11 @@ class Crashes:
             check=False)
 
     def foreign(self) -> str:
-        """Everything that is not ours, as text."""
+        """Everything that is not ours, as text; whether any guest gives the bridge a carrier
+        is left out."""
         return self.node.sh(
-            "ip route show | grep -v 'proto pve-ospf' | grep -v 'proto ospf';"
+            "ip route show | grep -v 'proto pve-ospf' | grep -v 'proto ospf' |"
+            " sed 's/ linkdown//; s/ *$//';"
             "ip neigh show nud permanent | grep -v 'proto pve-ospf\\|proto 205';"
             "ip neigh show proxy | grep -v 'proto pve-ospf\\|proto 205';"
             "cat /etc/frr/frr.conf; vtysh -c 'show running-config'")
