@@ -36,17 +36,12 @@ def lab(standing: Lab) -> Lab:
 
 
 @pytest.fixture(scope="module")
-def without_agent(standing: Lab) -> Iterator[None]:
-    """Nothing is put right behind a test's back; hooks do their own work."""
-    together(service.stop, standing.nodes)
-    yield
-    together(service.start, standing.nodes)
-
-
-@pytest.fixture(scope="module")
-def serving(standing: Lab, without_agent: None) -> Iterator[Node]:
+def serving(standing: Lab) -> Iterator[Node]:
     """pve1 with two running guests, for the tests of one module: WEB, which is announced, and
-    OTHER, which is not attached. A test puts back what it changes of them."""
+    OTHER, which is not attached. A test puts back what it changes of them.
+
+    And without the agents: nothing is put right behind a test's back, hooks do their own work.
+    """
     standing.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
     guests, node = Guests(nodes=standing.nodes), standing.node("pve1")
     guests.attached(node, 101, f"{WEB}/32")
@@ -54,7 +49,9 @@ def serving(standing: Lab, without_agent: None) -> Iterator[Node]:
     node.pct("start", 101)
     node.pct("start", 102)
     poll(lambda: known_to(standing.router("r3"), WEB), 10, "announced")
+    together(service.stop, standing.nodes)
     yield node
+    together(service.start, standing.nodes)
     guests.destroy()
 
 

@@ -72,8 +72,9 @@ def _apply(node: Node, *words: str, code: int = 0) -> Result:
 
 
 def _everything(node: Node) -> str:
-    """FRR's files with owner, mode and time, what we remember, and what runs."""
-    said = node.sh("cd /; find etc/frr var/lib/pve-ospf -type f -printf '%p %u %g %m %T@\\n' "
+    """FRR's files with owner, mode and time, what we remember of them, and what runs."""
+    said = node.sh("cd /; find etc/frr var/lib/pve-ospf -type f ! -name 'routers*' "
+                   "-printf '%p %u %g %m %T@\\n' "
                    "-exec sha256sum {} + 2>/dev/null | sort || :")
     return said + node.vtysh("show running-config")
 

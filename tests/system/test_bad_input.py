@@ -12,8 +12,6 @@ from tests.lab.poll import poll
 from tests.lab.process import Result
 from tests.system.standing import ALLOW, WEB, known_to
 
-pytestmark = pytest.mark.usefixtures("without_agent")
-
 CONFIG = "/etc/pve/pve-ospf.yaml"
 MAC = "BC:24:11:00:00:66"
 

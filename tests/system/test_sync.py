@@ -14,8 +14,6 @@ from tests.lab.poll import poll
 from tests.lab.process import kill_group
 from tests.system.standing import ALLOW, WEB, Guests, known_to
 
-pytestmark = pytest.mark.usefixtures("without_agent")
-
 
 def _kernel(node: Node) -> str:
     """Everything of the kernel that pve-ospf may touch, ours or not; learned entries left out."""
