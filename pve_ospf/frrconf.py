@@ -25,8 +25,7 @@ END = "! pve-ospf end"
 _BEGIN = re.compile(r"!\s*pve-ospf begin\b")
 _END = re.compile(r"!\s*pve-ospf end\b")
 _OURS = re.compile(rf"(no )?(ip prefix-list {NAMESPACE}(-\S+)? "
-                   rf"|redistribute kernel route-map {NAMESPACE}$"
-                   rf"|route-map {NAMESPACE} optimization$)")
+                   rf"|redistribute kernel route-map {NAMESPACE}$)")
 _OUR_STANZA = re.compile(rf"route-map {NAMESPACE} ")
 _OPENS = re.compile(
     r"(interface|router|route-map|vrf|key chain|line|bfd$|mpls ldp|l2vpn|pseudowire|rpki|"
@@ -35,8 +34,8 @@ _CLOSES = frozenset({"exit", "exit-vrf", "end", "quit"})
 _TOP = re.compile(
     r"(no )?(ip(v6)? (prefix-list|route|forwarding|access-list|as-path|nht|protocol|router-id|"
     r"import-table|multicast|mroute)|access-list|bgp (as-path|community|extcommunity|large)|"
-    r"route-map \S+ optimization|debug|log |hostname|domainname|frr |password|enable|service|"
-    r"zebra|username|agentx|banner|router-id|allow-external|fpm)")
+    r"debug|log |hostname|domainname|frr |password|enable|service|zebra|username|agentx|banner|"
+    r"router-id|allow-external|fpm)")
 """What ends a stanza where it is not indented; FRR itself tries each level in turn."""
 
 

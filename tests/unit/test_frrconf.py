@@ -190,11 +190,3 @@ def test_every_golden_block_is_known_again_statement_by_statement() -> None:
             bare = "\n".join(row for row in text.split("\n") if "pve-ospf begin" not in row
                              and "pve-ospf end" not in row)
             assert not statements(without(bare, statements(text)))
-
-
-def test_an_unoptimized_route_map_is_ours_by_name() -> None:
-    """Healing gives it to the running FRR, and `write memory` puts it into the file."""
-    other = "no route-map theirs optimization"
-    text = f"router ospf\n passive-interface x\n{other}\nno route-map pve-ospf optimization\n"
-    assert without(text, ()) == f"router ospf\n passive-interface x\n{other}\n"
-    assert Statement("", other) in statements(text)
