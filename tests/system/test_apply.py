@@ -91,11 +91,14 @@ def _refused(node: Node, *words: str, code: int = 1) -> Result:
 @pytest.fixture
 def guest(lab: Lab, node: Node) -> Iterator[str]:
     """A guest's route, known to the router; of no protocol of ours, as sync, which apply calls,
-    takes away what belongs to no guest."""
+    takes away what belongs to no guest. FRR 10 announces nothing on a bridge without carrier,
+    which one without ports is."""
+    node.ip("link add veth199i0 type veth peer name far199", "link set far199 up",
+            "link set veth199i0 master vmbr1 up")
     node.sh(f"ip addr replace 169.254.1.1/32 dev vmbr1; ip route replace {GUEST}/32 dev vmbr1")
     poll(lambda: known_to(lab.router("r1"), GUEST), 15, "the router knows the guest")
     yield GUEST
-    node.sh(f"ip route del {GUEST}/32 || :")
+    node.sh(f"ip route del {GUEST}/32 || :; ip link del veth199i0")
 
 
 # -- the first time ---------------------------------------------------------------------------
