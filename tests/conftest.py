@@ -23,6 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "loses_adjacency: takes an OSPF neighbour away in a way that the lab cannot see"
     )
+    config.addinivalue_line(
+        "markers", "quiet: needs a machine that does nothing else; run by `make soak`, one by one"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -246,6 +246,7 @@ def test_a_post_stop_that_never_came_is_made_up_for(lab: Lab, node: Node) -> Non
         node.sh(f"ln -sfn {target} {HOOK}")
 
 
+@pytest.mark.quiet
 def test_two_hundred_hooks_at_once_leave_it_right(
         lab: Lab, node: Node, guests: Guests) -> None:
     guests.attached(node, 131, "198.51.100.131/32")
@@ -267,6 +268,7 @@ def test_two_hundred_hooks_at_once_leave_it_right(
         node.sh("ip route del 198.51.100.99; ip route del 198.51.100.98")
 
 
+@pytest.mark.quiet
 def test_a_hook_that_the_agent_answers_imports_nothing(node: Node) -> None:
     """So it works in the middle of an upgrade, too, and takes no time."""
     log = syslog(node).count("not usable")

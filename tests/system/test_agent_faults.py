@@ -162,6 +162,7 @@ def _freeze(node: Node) -> None:
     node.sh("flock /run/pve-ospf/lock sh -c 'kill -STOP $(cat /run/agent.pid)'")
 
 
+@pytest.mark.quiet
 def test_hooks_do_the_work_of_an_agent_that_is_frozen(lab: Lab, node: Node) -> None:
     """And what they asked of it is not done late: the guest runs again by then."""
     with service.stopped(node):

@@ -361,6 +361,7 @@ def test_offline(bare: Lab, spare: Node) -> None:
     assert phases(spare) == []
 
 
+@pytest.mark.quiet
 def test_debian_13_runs_vms_too() -> None:
     with topology.one_lan(2, suite="trixie", vms=True) as lab:
         node = lab.node("pve1")

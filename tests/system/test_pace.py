@@ -20,6 +20,8 @@ from tests.lab.poll import poll
 from tests.system.standing import ALLOW, WEB, Guests, known_to
 from tests.system.watching import changed_program, hook, lsas, monitored
 
+pytestmark = pytest.mark.quiet
+
 ADDED, SLACK = 1.2, 0.5
 """Seconds that routing may add, and what a busy machine may."""
 DROPPED = 3.0

@@ -102,6 +102,7 @@ def test_killed_at_any_moment_the_next_one_puts_it_right(node: Node, guests: Gue
         assert _kernel(node) == before
 
 
+@pytest.mark.quiet
 def test_a_hundred_hooks_at_once(node: Node, guests: Guests) -> None:
     """All phases of several guests, in no order, while links come and go, which interrupts
     every reading of the kernel: the outcome is that of the last state. Without the agent few
