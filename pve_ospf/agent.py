@@ -54,8 +54,6 @@ LINGER = 1.5
 AFTER_NUDGE = 0.3
 """Seconds from a hook to the full sync that follows; others may come meanwhile."""
 RETRY = 1.0
-STALE = 1.0
-"""Seconds after which a nudge only says that something happened: its hook has given up."""
 
 
 @dataclass
@@ -144,6 +142,7 @@ class Agent:
     # -- syncs ---------------------------------------------------------------------------
 
     def _sync(self) -> None:
+        self.nudges.hold()
         now = time.monotonic()
         self._due = [due for due in self._due if due > now]
         self._config = _config_mark()
@@ -206,15 +205,18 @@ class Agent:
     # -- one guest -------------------------------------------------------------------------
 
     def _nudged(self) -> None:
-        for nudge in self.nudges.take():
-            if nudge.age() > STALE:
-                self._want(0)
+        while nudge := self.nudges.next():
+            if nudge.gone():
+                nudge.answer("")
+                self._want(0)  # that something happened is all it still says
                 continue
             try:
                 nudge.answer(self._answer(nudge))
             except PveOspfError as error:
                 journal.error(f"guest {nudge.vmid} {nudge.phase}: {error.message}")
                 nudge.answer("")
+            if self._moving:
+                self._watch_moves()
         self._want(AFTER_NUDGE)
 
     def _answer(self, nudge: Nudge) -> str:

@@ -87,15 +87,16 @@ def guest_runs(guest: Guest, run: str, node: Node, memory: Memory) -> bool:
         return True
     if not guest.lock:
         incoming.forget(guest.vmid)
+    if any(node.incumbents.get(c.address) == c.net.mac for c in claims(guest)):
+        return True  # announced here already, so it ran
+    command_line = pve.command_line(run)
+    if not command_line:
+        return False  # gone since the processes were listed: after a backup, before its lock
+    if not vm.in_doubt(guest, command_line):
         return True
-    if not vm.in_doubt(guest, pve.command_line(run)):
-        return True
-    installed = any(node.incumbents.get(c.address) == c.net.mac for c in claims(guest))
     arrived = guest.vmid in incoming.expected()
-    if vm.runs(guest, installed=installed, arrived=arrived, status=None):
-        return True
-    return vm.runs(guest, installed=installed, arrived=arrived,
-                   status=_status(guest, run, memory))
+    return (vm.runs(guest, arrived=arrived, status=None)
+            or vm.runs(guest, arrived=arrived, status=_status(guest, run, memory)))
 
 
 def _status(guest: Guest, run: str, memory: Memory) -> str | None:

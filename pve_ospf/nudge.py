@@ -6,31 +6,36 @@ import contextlib
 import os
 import select
 import socket
-import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Refused
 
 PATH = Path("/run/pve-ospf/agent")
+WAIT = b"wait"
+"""Said at once to a hook whose turn comes later: without it, a hook takes the agent for hung."""
 _BACKLOG = 1024
-"""A hundred guests may start at once; who finds no place does the work itself."""
-_PATIENCE = 0.05
+"""Hundreds of guests may start at once; who finds no place does the work itself."""
 
 
 @dataclass(frozen=True)
 class Nudge:
-    """A hook that waits for an answer; `began` in nanoseconds of the monotonic clock."""
+    """A hook that waits for an answer; `source` is the node a live migration comes from."""
 
     vmid: int
     phase: str
-    began: int
     source: str | None
     connection: socket.socket
 
-    def age(self) -> float:
-        """Seconds since the hook was called."""
-        return (time.monotonic_ns() - self.began) / 1e9
+    def gone(self) -> bool:
+        """Whether the hook has given up; it does the work itself, and waits for nothing."""
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def answer(self, text: str) -> None:
         """"0", "1 WHY NOT", or "" that the work is the hook's own. It may have given up."""
@@ -54,24 +59,70 @@ class Nudges:
             os.umask(before)
         self._socket.listen(_BACKLOG)
         self._socket.setblocking(False)
+        self._poll = select.epoll()
+        self._poll.register(self._socket, select.EPOLLIN)
+        self._silent: dict[int, socket.socket] = {}
+        self._new: deque[Nudge] = deque()
+        self._waiting: deque[Nudge] = deque()
         temporary.replace(PATH)
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        """Readable when there is something to take in."""
+        return self._poll.fileno()
 
-    def take(self) -> list[Nudge]:
-        """Every nudge that is there; a connection that says nothing sensible is closed."""
-        found: list[Nudge] = []
+    def next(self) -> Nudge | None:
+        """The one that came first. All others that are there have been told to wait."""
+        self._take_in()
+        first = self._new.popleft() if self._new and not self._waiting else None
+        self._tell()
+        return first or (self._waiting.popleft() if self._waiting else None)
+
+    def hold(self) -> None:
+        """Something that takes long comes first: all that are there are told to wait."""
+        self._take_in()
+        self._tell()
+
+    def _take_in(self) -> None:
+        for number, _ in self._poll.poll(0):
+            if number == self._socket.fileno():
+                self._accept()
+            else:
+                self._poll.unregister(number)
+                self._read(self._silent.pop(number))
+
+    def _accept(self) -> None:
         while True:
             try:
                 connection, _ = self._socket.accept()
             except BlockingIOError:
-                return found
-            nudge = _read(connection)
-            if nudge:
-                found.append(nudge)
-            else:
+                return
+            connection.setblocking(False)
+            self._read(connection)
+
+    def _read(self, connection: socket.socket) -> None:
+        """A connection that says nothing sensible is closed; one that says nothing yet is
+        come back to."""
+        try:
+            words = connection.recv(4096).decode("ascii", "replace").split()
+        except BlockingIOError:
+            self._silent[connection.fileno()] = connection
+            self._poll.register(connection, select.EPOLLIN)
+            return
+        except OSError:
+            words = []
+        match words:
+            case [vmid, phase, *source] if vmid.isdigit():
+                self._new.append(Nudge(int(vmid), phase, source[0] if source else None,
+                                       connection))
+            case _:
                 connection.close()
+
+    def _tell(self) -> None:
+        for nudge in self._new:
+            with contextlib.suppress(OSError):
+                nudge.connection.send(WAIT)
+        self._waiting += self._new
+        self._new.clear()
 
     def close(self) -> None:
         """From now on hooks do the work themselves."""
@@ -95,17 +146,3 @@ def answering() -> bool:
 def _nobody_answers() -> None:
     if answering():
         raise Refused(f"{PATH}: another agent runs already", "see: systemctl status pve-ospf")
-
-
-def _read(connection: socket.socket) -> Nudge | None:
-    # It connects and sends at once; one that does not must not hold up the others.
-    if not select.select([connection], [], [], _PATIENCE)[0]:
-        return None
-    try:
-        words = connection.recv(4096).decode("ascii", "replace").split()
-    except OSError:
-        return None
-    match words:
-        case [vmid, phase, began, *source] if vmid.isdigit() and began.isdigit():
-            return Nudge(int(vmid), phase, int(began), source[0] if source else None, connection)
-    return None

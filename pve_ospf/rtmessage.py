@@ -150,7 +150,8 @@ def change_request(item: Route | Neighbour, index: int, sequence: int, *,
         body += _integer(_RTA_OIF, index) + _integer(_RTA_PRIORITY, item.priority)
     else:
         kind = NEWNEIGH if replace else DELNEIGH
-        state, flags = (0, _NTF_PROXY) if item.proxy else (_NUD_PERMANENT, 0)
+        # A proxy entry that is not permanent goes with the uplink's carrier (pneigh_ifdown).
+        state, flags = _NUD_PERMANENT, _NTF_PROXY if item.proxy else 0
         body = _NDMSG.pack(_AF_INET, index, state, flags, 0)
         body += _packed(_NDA_DST, item.address.packed)
         if item.mac:

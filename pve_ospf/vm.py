@@ -26,10 +26,9 @@ def in_doubt(guest: Guest, command_line: Collection[str]) -> bool:
     return guest.kind == "qemu" and guest.lock in _HELD and not _WAITS.isdisjoint(command_line)
 
 
-def runs(guest: Guest, *, installed: bool, arrived: bool, status: str | None) -> bool:
-    """For a VM in doubt. `installed`: its addresses are announced here already, so it ran.
-    `arrived`: a live migration of this cluster has brought it, for whose start a hook fired
-    here; its configuration is moved at the switchover. `status`: QEMU's own word (QMP), None
-    when it gave none.
+def runs(guest: Guest, *, arrived: bool, status: str | None) -> bool:
+    """For a VM in doubt. `arrived`: a live migration of this cluster has brought it, for whose
+    start a hook fired here; its configuration is moved at the switchover. `status`: QEMU's own
+    word (QMP), None when it gave none.
     """
-    return installed or (arrived and guest.lock == "migrate") or status == "running"
+    return (arrived and guest.lock == "migrate") or status == "running"

@@ -101,7 +101,9 @@ class Far:
 
 @pytest.fixture
 def far(lab: Lab) -> Iterator[Far]:
-    far = Far(lab.router("r3"))
+    router = lab.router("r3")
+    poll(lambda: not known_to(router, DB), 10, "what the test before announced is gone")
+    far = Far(router)
     yield far
     far.log.close()
 

@@ -31,7 +31,7 @@ def test_a_route() -> None:
 def test_an_entry_and_a_proxy_entry() -> None:
     entry, proxy = (rtmessage.entry(request(item, replace=True)) for item in (ENTRY, PROXY))
     assert entry == rtmessage.Entry(7, ENTRY.address, ENTRY.mac, 0x80, 0, 205)
-    assert proxy == rtmessage.Entry(7, PROXY.address, "", 0, 0x8, 205)
+    assert proxy == rtmessage.Entry(7, PROXY.address, "", 0x80, 0x8, 205)
 
 
 def test_a_deletion_creates_nothing() -> None:

@@ -32,17 +32,15 @@ def test_a_container_never_is() -> None:
     assert not vm.in_doubt(replace(VM, kind="lxc", lock="migrate"), INCOMING)
 
 
-@pytest.mark.parametrize(("lock", "installed", "arrived", "status", "runs"), [
-    ("migrate", True, False, None, True),
-    ("migrate", False, True, None, True),
-    ("create", False, True, "inmigrate", False),
-    ("backup", False, True, "prelaunch", False),
-    ("backup", False, False, "running", True),
-    ("migrate", False, False, "running", True),
-    ("migrate", False, False, "paused", False),
-    ("migrate", False, False, None, False),
+@pytest.mark.parametrize(("lock", "arrived", "status", "runs"), [
+    ("migrate", True, None, True),
+    ("create", True, "inmigrate", False),
+    ("backup", True, "prelaunch", False),
+    ("backup", False, "running", True),
+    ("migrate", False, "running", True),
+    ("migrate", False, "paused", False),
+    ("migrate", False, None, False),
 ])
-def test_what_settles_the_doubt(lock: str, installed: bool, arrived: bool, status: str | None,
+def test_what_settles_the_doubt(lock: str, arrived: bool, status: str | None,
                                 runs: bool) -> None:
-    assert vm.runs(replace(VM, lock=lock), installed=installed, arrived=arrived,
-                   status=status) == runs
+    assert vm.runs(replace(VM, lock=lock), arrived=arrived, status=status) == runs
