@@ -1,7 +1,7 @@
 """The resident process: it decides *when* to sync, and answers hooks at once.
 
 It syncs when a hook nudges it, when links, addresses, our routes or forwarding change, when
-pmxcfs counts a change, when the configuration or FRR changes, and every half minute whatever
+pmxcfs counts a change, when the configuration or FRR changes, and every minute whatever
 happens. What it holds only saves reading; killed at any moment, its successor is right.
 """
 
@@ -45,7 +45,9 @@ GLANCE = 0.2
 """Seconds between two glances at what tells of no change by itself: /etc/pve and FRR."""
 MOVING = 0.01
 """Seconds between two glances at a configuration that a live migration is about to move."""
-TIMER = 30.0
+CONFIGURATION = 1.0
+"""The same at pve-ospf.yaml. Hooks have it looked at before they are answered."""
+TIMER = 60.0
 """Seconds after which a sync runs though nothing was seen to happen."""
 COALESCE = 0.1
 """Seconds from an event to the sync that takes in all that come with it."""
@@ -70,6 +72,8 @@ class Agent:
     ending: bool = False
     _due: list[float] = field(default_factory=list)
     _glance: float = 0.0
+    _config_glance: float = 0.0
+    _timer: float = 0.0
     _told: frozenset[Finding] = frozenset()
     _problem: str = ""
     _config: object = None
@@ -103,7 +107,7 @@ class Agent:
     def _patience(self) -> float:
         if self._moving:
             return MOVING
-        wait = max(0.0, min([self._glance, *self._due]) - time.monotonic())
+        wait = max(0.0, min([self._glance, self._timer, *self._due]) - time.monotonic())
         again = self.responder.due()
         return wait if again is None else min(wait, again)
 
@@ -127,10 +131,14 @@ class Agent:
             self._watch_moves()
         if now >= self._glance:
             self._glance = now + GLANCE
-            _notify("WATCHDOG=1")
-            if _config_mark() != self._config or (self.picture and self.memory.files.changed()):
+            if self.picture and self.memory.files.changed():
                 self._want(0)
-        if self._due and now >= min(self._due):
+        if now >= self._config_glance:
+            self._config_glance = now + CONFIGURATION
+            _notify("WATCHDOG=1")
+            if _config_mark() != self._config:
+                self._want(0)
+        if now >= min([self._timer, *self._due]):
             self._sync()
 
     def _want(self, delay: float) -> None:
@@ -145,6 +153,7 @@ class Agent:
         self.nudges.hold()
         now = time.monotonic()
         self._due = [due for due in self._due if due > now]
+        self._timer = now + TIMER
         self._config = _config_mark()
         try:
             with sync.locked():
@@ -168,7 +177,7 @@ class Agent:
             self._problem = ""
         self._tell(result)
         self.held = Held(self.picture, result.done)
-        self._due.append(min(d for d in (now + TIMER, result.due, self.memory.files.due()) if d))
+        self._due += (due for due in (result.due, self.memory.files.due()) if due)
         self._moving = _moving(self.picture)
 
     def _tell(self, result: sync.Result) -> None:

@@ -29,7 +29,6 @@ from .divergence import (
     watch,
 )
 from .errors import CannotTell, Refused
-from .interfaces import Roles
 from .routes import Change, Route, is_ours
 
 _FRR_OWN = frozenset({11, 42, *range(186, 199)})
@@ -145,7 +144,7 @@ def _changes(cure: Bounce | TellAgain, kernel: dict[IPv4Address, list[Route]]) -
 def _hosts() -> dict[IPv4Address, list[Route]]:
     """Host routes of the kernel's main table, without those zebra put there itself."""
     hosts: dict[IPv4Address, list[Route]] = {}
-    for route in rtnetlink.read_state(lambda _: Roles()).routes:
+    for route in rtnetlink.routes():
         if route.destination.prefixlen == 32 and route.protocol not in _FRR_OWN:
             hosts.setdefault(route.destination.network_address, []).append(route)
     return hosts

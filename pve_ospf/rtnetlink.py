@@ -128,6 +128,13 @@ def interfaces() -> tuple[Interface, ...]:
         return _interfaces(reader)[0]
 
 
+def routes() -> frozenset[Route]:
+    """The routes of read_state(), for who needs nothing else."""
+    with _reader() as reader:
+        names = {i.index: i.name for i in _interfaces(reader)[0]}
+        return frozenset(_routes(reader, names))
+
+
 def read_state(roles_of: Callable[[tuple[Interface, ...]], Roles]) -> KernelState:
     """Everything the kernel holds that concerns us.
 
