@@ -41,7 +41,7 @@ from .model import Finding, Guest
 from .nudge import Nudge, Nudges
 from .picture import Picture
 
-GLANCE = 0.2
+GLANCE = 0.25
 """Seconds between two glances at what tells of no change by itself: /etc/pve and FRR."""
 MOVING = 0.01
 """Seconds between two glances at a configuration that a live migration is about to move."""

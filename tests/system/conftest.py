@@ -15,11 +15,17 @@ from tests.lab.poll import poll
 from tests.system.standing import ALLOW, OTHER, WEB, Guests, known_to
 
 
+WATCHFRR = 'watchfrr_options="--min-restart-interval=3 --max-restart-interval=3"\n'
+
+
 @pytest.fixture(scope="session")
 def standing(deb: Path) -> Iterator[Lab]:
     """Two nodes in two networks, both adjacent, pve-ospf applied on both."""
     with topology.demo(deb=deb, hurry=True) as lab:
         lab.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
+        for node in lab.nodes:
+            # As installed, it leaves a daemon down for a minute that was started just before.
+            node.write("/etc/frr/daemons", node.read("/etc/frr/daemons") + WATCHFRR)
         together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
         for node in lab.nodes:
             poll(partial(node.full, 1), 30, f"{node.name} is adjacent")

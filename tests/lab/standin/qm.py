@@ -246,6 +246,7 @@ def do_remote_mtunnel(words: list[str]) -> None:
         for key, value in new.options.items():
             new.options[key] = options.checked(key, value, KIND)
         new.write()
+        time.sleep(qemuserver.POLL)  # between two writes to pmxcfs; long enough to be seen
         new.options["lock"] = "migrate"
         new.write()
 
