@@ -14,7 +14,6 @@ from tests.lab.node import Node
 from tests.lab.poll import poll
 from tests.system.standing import ALLOW, OTHER, WEB, Guests, known_to
 
-
 WATCHFRR = 'watchfrr_options="--min-restart-interval=3 --max-restart-interval=3"\n'
 
 
