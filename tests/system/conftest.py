@@ -14,7 +14,7 @@ from tests.lab.node import Node
 from tests.lab.poll import poll
 from tests.system.standing import ALLOW, OTHER, WEB, Guests, known_to
 
-WATCHFRR = 'watchfrr_options="--min-restart-interval=3 --max-restart-interval=3"\n'
+WATCHFRR = 'watchfrr_options="--min-restart-interval=3 --max-restart-interval=3"'
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,7 @@ def standing(deb: Path) -> Iterator[Lab]:
         lab.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
         for node in lab.nodes:
             # As installed, it leaves a daemon down for a minute that was started just before.
-            node.write("/etc/frr/daemons", node.read("/etc/frr/daemons") + WATCHFRR)
+            node.sh(f"echo '{WATCHFRR}' >>/etc/frr/daemons")
         together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
         for node in lab.nodes:
             poll(partial(node.full, 1), 30, f"{node.name} is adjacent")
