@@ -41,11 +41,15 @@ def verdict(picture: Picture, guest: Guest, source: str | None) -> Verdict:
 
 
 def needs_asking(picture: Picture, guest: Guest, source: str | None) -> bool:
-    """Whether a verdict takes a question that can take its time: to OSPF, where another guest's
-    configuration on another node claims the same address and OSPF knows a way to it; or to
-    the uplink's LAN, where the address is one of its own."""
+    """Whether a verdict takes a fresh look, or a question that can take its time: to OSPF, where
+    another guest's configuration on another node claims the same address; or to the uplink's
+    LAN, where the address is one of its own.
+
+    The routes OSPF put into the kernel are not asked here: a held picture's are as old as the
+    picture, and a route learnt since let a duplicate start.
+    """
     return any(_arriving(picture, claim) for claim in claims(guest)) or any(
-        other.node not in (picture.node.name, source) and _reached(claim, picture)
+        other.node not in (picture.node.name, source)
         for claim in claims(guest) for other in _others(picture, claim))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.lab.machine import Machine
 from tests.lab.node import Node
+from tests.lab.poll import poll
 
 WEB, OTHER = "198.51.100.7", "198.51.100.8"
 ALLOW = "allow: [198.51.100.0/24, 203.0.113.0/24, 10.0.0.0/8]\n"
@@ -59,11 +61,13 @@ class Guests:
     """Containers of one test, destroyed at its end wherever they are then."""
 
     made: list[int] = field(default_factory=list)
+    addresses: set[str] = field(default_factory=set)
     nodes: list[Node] = field(default_factory=list)
 
     def stopped(self, node: Node, vmid: int, address: str, **options: str) -> None:
         """A container that is not attached; `options` as `pct create` takes them."""
         self.made.append(vmid)
+        self.addresses.add(address.partition("/")[0])
         node.create(vmid, address, **options)
 
     def attached(self, node: Node, vmid: int, address: str, **options: str) -> None:
@@ -71,6 +75,8 @@ class Guests:
         self.stopped(node, vmid, address, hookscript="local:snippets/pve-ospf", **options)
 
     def destroy(self) -> None:
+        """From the other nodes' routes too: what one test left there on its way out was taken by
+        the next for its own announcement."""
         for node in self.nodes:
             for vmid in self.made:
                 if node.run(["test", "-e", f"/etc/pve/nodes/{node.name}/lxc/{vmid}.conf"],
@@ -79,3 +85,9 @@ class Guests:
                     node.pct("destroy", vmid, check=False)
             # A test may have left guests half-started on purpose.
             node.run(["pve-ospf", "sync"], check=False)
+        for node in self.nodes:
+            poll(partial(self._forgotten_by, node), 30, f"{node.name} has no guest's route")
+
+    def _forgotten_by(self, node: Node) -> bool:
+        learnt = node.routes("proto", "ospf")
+        return not self.addresses & {route["dst"] for route in learnt}

@@ -132,7 +132,7 @@ def test_ospf_that_is_unwell_keeps_no_guest_from_starting(lab: Lab, guests: Gues
     try:
         node.pct("start", 101)
         assert node.running(101)
-        assert node.routes(WEB, "proto", "205"), "the kernel is ready for when FRR is back"
+        poll(lambda: node.routes(WEB, "proto", "205"), 5, "ready for when FRR is back")
         guests.attached(node, 102, "10.0.13.3/32")
         assert node.pct("start", 102, check=False).returncode != 0, (
             "a router's address stays a router's while the routers cannot be seen")

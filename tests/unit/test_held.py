@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 
+from pve_ospf import prestart
 from pve_ospf.announce import Node, desired
 from pve_ospf.config import Allow, Config
 from pve_ospf.held import Held
@@ -111,3 +112,16 @@ def test_after_any_hooks_a_whole_look_finds_nothing_to_do(seed: int) -> None:
         assert FOREIGN in world.state.routes
         if dice.random() < 0.1:
             held = Held(world.picture())
+
+
+def test_a_duplicate_on_another_node_is_never_judged_by_the_routes_held() -> None:
+    """What OSPF taught the kernel since the last look is not among them."""
+    world = World()
+    world.guests[101] = replace(_guest(101, ADDRESSES[0]), node="pve2")
+    held, guest = Held(world.picture()), _guest(102, ADDRESSES[0])
+    narrow = held.about(102, guest, lambda _guest, _picture: False)
+    assert prestart.needs_asking(narrow, guest, source=None)
+    assert not prestart.needs_asking(narrow, guest, source="pve2"), "it comes from there"
+    alone = _guest(103, ADDRESSES[1])
+    narrow = held.about(103, alone, lambda _guest, _picture: False)
+    assert not prestart.needs_asking(narrow, alone, source=None)
