@@ -225,6 +225,10 @@ def do_mtunnel(_: list[str]) -> None:
     serve_tunnel({"resume": resume, "quit": lambda _: None})
 
 
+MOMENT = 0.25
+"""Seconds between two writes to pmxcfs: long enough to be seen, also on a busy machine."""
+
+
 def do_remote_mtunnel(words: list[str]) -> None:
     """The target's end of a migration from another cluster: VMID and the source's name.
 
@@ -240,13 +244,14 @@ def do_remote_mtunnel(words: list[str]) -> None:
     def config(request: dict[str, Any]) -> None:
         new = guestconfig.parse(vmid, empty.path, request["conf"])
         new.pending, new.snapshots = guestconfig.Section(), {}
+        time.sleep(MOMENT)
         empty.options.pop("lock")
         empty.write()
         new.options.pop("lock", None)
         for key, value in new.options.items():
             new.options[key] = options.checked(key, value, KIND)
         new.write()
-        time.sleep(qemuserver.POLL)  # between two writes to pmxcfs; long enough to be seen
+        time.sleep(MOMENT)
         new.options["lock"] = "migrate"
         new.write()
 
