@@ -139,6 +139,14 @@ def test_ospf_is_on_the_uplinks_only() -> None:
     assert text.count("ip ospf area") == 1 and "network " not in text
 
 
+def test_ospf_starts_at_the_last_line_of_an_interface() -> None:
+    """8.4 begins to wait at `area`, 40 s on a broadcast interface whose timers come after it."""
+    for dialect in (FRR_8_4, FRR_7_5, QUAGGA):
+        stanzas = text_of(ALLOW, UPLINK, VXLAN, dialect=dialect).split("interface ")[1:]
+        lines = stanzas[0].splitlines()
+        assert lines[lines.index(" ip ospf area 0.0.0.0") + 1] in ("exit", "!")
+
+
 def test_no_uplink_is_refused_with_what_to_set() -> None:
     with pytest.raises(Refused) as error:
         text_of(ALLOW, LOOPBACK, GUESTS)
