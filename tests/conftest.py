@@ -28,6 +28,19 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--outcome", help="a file for the number that passed and who failed")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """For tests/run, which looks at failed tests again: how many passed; a line for each failed."""
+    if path := config.getoption("--outcome"):
+        stats = terminalreporter.stats
+        failed = {report.nodeid for kind in ("failed", "error") for report in stats.get(kind, [])}
+        lines = [str(len(stats.get("passed", []))), *sorted(failed)]
+        Path(path).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
 @pytest.fixture(scope="session")
 def deb() -> Path:
     """The package under test: $PVE_OSPF_DEB, else the newest in dist/."""
