@@ -55,6 +55,8 @@ LINGER = 1.5
 """Seconds after an event for one more look: a container's socket outlives its veth."""
 AFTER_NUDGE = 0.3
 """Seconds from a hook to the full sync that follows; others may come meanwhile."""
+AFTER_LATE = 3.0
+"""Seconds after which a hook that got no answer has done the work itself, or given up."""
 RETRY = 1.0
 
 
@@ -96,6 +98,8 @@ class Agent:
                 for key, _ in selector.select(self._patience()):
                     key.data()
                 self._tick()
+                if self.nudges.waiting:
+                    self._nudged()
         _notify("STOPPING=1")
         self.nudges.close()
         self.frr.stop()
@@ -150,7 +154,10 @@ class Agent:
     # -- syncs ---------------------------------------------------------------------------
 
     def _sync(self) -> None:
-        self.nudges.hold()
+        with self.nudges.held():
+            self._full_sync()
+
+    def _full_sync(self) -> None:
         now = time.monotonic()
         self._due = [due for due in self._due if due > now]
         self._timer = now + TIMER
@@ -216,8 +223,7 @@ class Agent:
     def _nudged(self) -> None:
         while nudge := self.nudges.next():
             if nudge.gone():
-                nudge.answer("")
-                self._want(0)  # that something happened is all it still says
+                self._late(nudge)
                 continue
             try:
                 nudge.answer(self._answer(nudge))
@@ -227,6 +233,15 @@ class Agent:
             if self._moving:
                 self._watch_moves()
         self._want(AFTER_NUDGE)
+
+    def _late(self, nudge: Nudge) -> None:
+        """The hook has given up and does the work itself, or did not come to it: its guest is
+        looked at now, and once more when the hook's time is certainly over."""
+        nudge.answer("")
+        if nudge.phase == "post-stop":
+            self._has_stopped(nudge.vmid)
+        self._want(0)
+        self._want(AFTER_LATE)
 
     def _answer(self, nudge: Nudge) -> str:
         """What the hook is told: "0", "1 WHY NOT", or "" that the work is its own."""
@@ -244,11 +259,15 @@ class Agent:
                 self._guest(self.picture, self.held, nudge.vmid, started=True)
             case "post-stop":
                 incoming.forget(nudge.vmid)
-                run = self.picture.runs.get(nudge.vmid)
-                if run:
-                    self.memory.stopped[nudge.vmid] = run, time.monotonic()
+                self._has_stopped(nudge.vmid)
                 self._guest(self.picture, self.held, nudge.vmid, started=False)
         return "0"
+
+    def _has_stopped(self, vmid: int) -> None:
+        """The run that was known last: one that has begun since is another."""
+        run = self.picture.runs.get(vmid) if self.picture else None
+        if run:
+            self.memory.stopped[vmid] = run, time.monotonic()
 
     def _pre_start(self, picture: Picture, held: Held, nudge: Nudge) -> str:
         self.memory.stopped.pop(nudge.vmid, None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from .errors import Refused
 PATH = Path("/run/pve-ospf/agent")
 WAIT = b"wait"
 """Said at once to a hook whose turn comes later: without it, a hook takes the agent for hung."""
+PAUSE = 0.1
+"""Seconds between two looks for hooks that came while something takes long."""
 _BACKLOG = 1024
 """Hundreds of guests may start at once; who finds no place does the work itself."""
 
@@ -77,10 +81,28 @@ class Nudges:
         self._tell()
         return first or (self._waiting.popleft() if self._waiting else None)
 
-    def hold(self) -> None:
-        """Something that takes long comes first: all that are there are told to wait."""
-        self._take_in()
-        self._tell()
+    @property
+    def waiting(self) -> bool:
+        """Whether any was told to wait. Nothing becomes readable for it any more: whoever
+        looks only then leaves it without an answer until the next hook comes."""
+        return bool(self._waiting)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Something that takes long comes first: all that are there, and that come meanwhile,
+        are told to wait. By a signal, for what takes long may hang in the kernel or in FRR.
+        """
+        def hold(*_: object) -> None:
+            self._take_in()
+            self._tell()
+
+        hold()
+        signal.signal(signal.SIGALRM, hold)  # and left so: the default would end us
+        signal.setitimer(signal.ITIMER_REAL, PAUSE, PAUSE)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _take_in(self) -> None:
         for number, _ in self._poll.poll(0):

@@ -1,0 +1,103 @@
+"""The agent's loop: nobody waits for an answer that does not come, and nothing ends it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pve_ospf import agent as agents
+from pve_ospf import nudge
+from pve_ospf.agent import Agent
+from pve_ospf.frrwatch import FrrWatch
+from pve_ospf.nudge import WAIT
+
+
+class _NoFrr(FrrWatch):
+    """FRR is not asked here."""
+
+    def start(self) -> None:
+        pass
+
+
+class _Agent(Agent):
+    """One whose full sync does nothing but what a test has it do."""
+
+    syncs = 0
+
+    def _full_sync(self) -> None:
+        self.syncs += 1
+        now = time.monotonic()
+        self._due = [due for due in self._due if due > now]
+        self._timer = now + agents.TIMER
+        self.in_sync()
+
+    def in_sync(self) -> None:
+        pass
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Agent]:
+    monkeypatch.setattr(nudge, "PATH", tmp_path / "agent")
+    found = _Agent(frr=_NoFrr())
+    yield found
+    found.nudges.close()
+
+
+class _Hook(threading.Thread):
+    """Asks, notes what it hears, and ends the agent when it has its answer."""
+
+    def __init__(self, agent: Agent, words: str = "101 post-start") -> None:
+        super().__init__(daemon=True)
+        self.heard: list[bytes] = []
+        self._agent, self._words = agent, words
+
+    def run(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.settimeout(10)
+            connection.connect(str(nudge.PATH))
+            connection.send(self._words.encode())
+            try:
+                while not self.heard or self.heard[-1] == WAIT:
+                    self.heard.append(connection.recv(64))
+            except TimeoutError:
+                self.heard.append(b"never")
+        self._agent.ending = True
+
+
+def test_a_hook_that_came_during_a_sync_is_answered_at_its_end(agent: _Agent) -> None:
+    hook = _Hook(agent)
+
+    def in_sync() -> None:
+        if agent.syncs == 1:
+            hook.start()
+            deadline = time.monotonic() + 10
+            while not hook.heard and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+    agent.in_sync = in_sync  # type: ignore[method-assign]
+    assert agent.run() == 0
+    hook.join(10)
+    assert hook.heard == [WAIT, b""], "it is told that the work is its own: nothing is held here"
+
+
+def test_a_hook_that_gave_up_has_its_guest_looked_at_now_and_later(
+        agent: _Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "AFTER_LATE", 0.5)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.connect(str(nudge.PATH))
+        connection.send(b"101 post-start")
+    began = time.monotonic()
+    when: list[float] = []
+
+    def in_sync() -> None:
+        when.append(time.monotonic() - began)
+        agent.ending = len(when) == 3
+
+    agent.in_sync = in_sync  # type: ignore[method-assign]
+    assert agent.run() == 0
+    assert when[2] < agents.TIMER, "at the start, at once, and later, not with the timer only"

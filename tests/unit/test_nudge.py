@@ -1,0 +1,112 @@
+"""The socket hooks ask on: whoever comes hears something at once, and everybody is answered."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pve_ospf import nudge
+from pve_ospf.nudge import WAIT, Nudges
+
+
+@pytest.fixture
+def nudges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nudges]:
+    monkeypatch.setattr(nudge, "PATH", tmp_path / "agent")
+    found = Nudges()
+    yield found
+    found.close()
+
+
+def _hook(words: str = "101 post-start") -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.settimeout(10)
+    connection.connect(str(nudge.PATH))
+    connection.send(words.encode())
+    return connection
+
+
+def test_one_alone_is_not_told_to_wait(nudges: Nudges) -> None:
+    with _hook() as hook:
+        first = nudges.next()
+        assert first
+        assert (first.vmid, first.phase, first.source) == (101, "post-start", None)
+        first.answer("0")
+        assert hook.recv(64) == b"0"
+
+
+def test_of_several_all_but_the_first_wait_and_are_answered_in_turn(nudges: Nudges) -> None:
+    hooks = [_hook(f"{vmid} pre-start pve2") for vmid in (101, 102, 103)]
+    asked = []
+    while found := nudges.next():
+        asked.append((found.vmid, found.source))
+        found.answer(str(found.vmid))
+    assert asked == [(101, "pve2"), (102, "pve2"), (103, "pve2")]
+    assert hooks[0].recv(64) == b"101"
+    for number, hook in enumerate(hooks[1:], 102):
+        assert hook.recv(64) == WAIT
+        assert hook.recv(64) == str(number).encode()
+
+
+def test_who_comes_while_something_takes_long_is_told_so_meanwhile(nudges: Nudges) -> None:
+    """And then waits without anything being readable: `waiting` has to say it."""
+    heard: list[bytes] = []
+
+    def ask() -> None:
+        with _hook() as hook:
+            heard.append(hook.recv(64))
+            heard.append(hook.recv(64))
+
+    asking = threading.Thread(target=ask)
+    with nudges.held():
+        asking.start()
+        deadline = time.monotonic() + 10
+        while not heard and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert heard == [WAIT]
+    assert nudges.waiting
+    found = nudges.next()
+    assert found
+    assert not nudges.waiting
+    found.answer("0")
+    asking.join(10)
+    assert heard == [WAIT, b"0"]
+
+
+def test_one_that_has_given_up_is_known(nudges: Nudges) -> None:
+    _hook().close()
+    with _hook("102 post-stop") as waits:
+        first, second = nudges.next(), nudges.next()
+        assert first
+        assert second
+        assert first.gone()
+        assert not second.gone()
+        first.answer("0")  # to nobody, and no error
+        second.answer("0")
+        assert (waits.recv(64), waits.recv(64)) == (WAIT, b"0")
+
+
+@pytest.mark.parametrize("words", ["", "101", "x post-start"])
+def test_nonsense_is_hung_up_on(nudges: Nudges, words: str) -> None:
+    with _hook(words) as hook:
+        assert nudges.next() is None
+        assert hook.recv(64) == b""
+
+
+def test_one_that_is_slow_to_speak_keeps_nobody_waiting(nudges: Nudges) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as slow, _hook() as hook:
+        slow.connect(str(nudge.PATH))
+        first = nudges.next()
+        assert first
+        first.answer("0")
+        assert hook.recv(64) == b"0"
+        assert nudges.next() is None
+        slow.send(b"102 pre-start")
+        later = nudges.next()
+        assert later
+        assert later.vmid == 102
+        later.answer("0")
