@@ -28,11 +28,25 @@ _FIREWALL_BRIDGE = re.compile(r"fwbr\d+i\d+|fwln\d+i\d+")
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The interfaces that matter, each in the order of their names."""
+    """The interfaces that matter, each in the order of their names.
+
+    `shared` are guest bridges that have more than guests on them: see `closed_bridges`.
+    """
 
     uplinks: tuple[Interface, ...] = ()
     guest_bridges: tuple[Interface, ...] = ()
     tunnels: tuple[Interface, ...] = ()
+    shared: frozenset[str] = frozenset()
+
+    @property
+    def closed_bridges(self) -> tuple[Interface, ...]:
+        """The guest bridges that are the guests' alone, whose gateway we may be.
+
+        On any other, all nodes of one LAN would own 169.254.1.1 and the same MAC, and proxy_arp
+        would answer for the whole LAN.
+        """
+        return tuple(bridge for bridge in self.guest_bridges
+                     if bridge.name not in self.shared and not self.is_uplink(bridge.name))
 
     def uplink_holding(self, address: IPv4Address) -> Interface | None:
         """The uplink in whose own subnet `address` lies, or None."""
@@ -73,9 +87,14 @@ def classify(config: Config, interfaces: Collection[Interface],
     # A guest bridge with a NIC in it is one only because the administrator said so: it leads
     # to the network all the same, so `auto` still finds it as an uplink.
     closed = {i.name for i in guest if not _has_foreign_port(i, interfaces)}
-    uplinks = [i for i in interfaces if _is_uplink(config, i, closed | tunnels)]
+    uplinks = [i for i in interfaces if _is_uplink(config, i, closed | tunnels, interfaces)]
+    # An uplink's VLAN carries no address of the bridge itself, but leads out of it.
+    leading = {i.lower for i in uplinks}
     return Roles(_sorted(uplinks), _sorted(guest),
-                 _sorted(i for i in interfaces if i.name in tunnels))
+                 _sorted(i for i in interfaces if i.name in tunnels),
+                 frozenset(i.name for i in guest
+                           if {i.name, i.kind == "vlan" and i.lower} & leading
+                           or not _serves_only_guests(i, interfaces)))
 
 
 def own_addresses(interface: Interface) -> list[IPv4Address]:
@@ -132,6 +151,16 @@ def _serves_only_guests(interface: Interface, interfaces: Collection[Interface])
     if interface.kind == "vlan":
         return any(_serves_only_guests(below, interfaces) for below in interfaces
                    if below.name == interface.lower and below.kind == "bridge")
+    return _leads_nowhere(interface, interfaces)
+
+
+def _leads_nowhere(interface: Interface, interfaces: Collection[Interface]) -> bool:
+    """A bridge, or a VLAN of one, with no port but guests'. With an address of the node it is
+    what Proxmox's documentation makes for NAT: no router is there, and a guest must not be one.
+    """
+    if interface.kind == "vlan":
+        return any(_leads_nowhere(below, interfaces) for below in interfaces
+                   if below.name == interface.lower and below.kind == "bridge")
     return interface.kind == "bridge" and not _has_foreign_port(interface, interfaces)
 
 
@@ -140,11 +169,13 @@ def _has_foreign_port(bridge: Interface, interfaces: Collection[Interface]) -> b
                for port in interfaces)
 
 
-def _is_uplink(config: Config, interface: Interface, excluded: Collection[str]) -> bool:
+def _is_uplink(config: Config, interface: Interface, excluded: Collection[str],
+               interfaces: Collection[Interface]) -> bool:
     if not config.uplinks.auto:
         return interface.name in config.uplinks.names
     return (interface.name not in excluded
             and interface.name != "lo"
             and not is_guest_port(interface.name)
             and not _FIREWALL_BRIDGE.fullmatch(interface.name)
+            and not _leads_nowhere(interface, interfaces)
             and bool(own_addresses(interface)))

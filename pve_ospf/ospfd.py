@@ -207,7 +207,7 @@ def _check_uplinks(config: Config, roles: Roles) -> None:
                           "this node", "Correct the name: uplinks: [NAME]")
     if not roles.uplinks:
         raise Refused("no uplink found: no interface has an address of the node's own and is "
-                      "neither a tunnel nor a guest bridge", "Name it: uplinks: [NAME]")
+                      "neither a tunnel nor a bridge without a NIC", "Name it: uplinks: [NAME]")
     for uplink in roles.uplinks:
         if not own_addresses(uplink):
             raise Refused(f"the uplink {uplink.name} has no IPv4 address, so OSPF cannot speak "

@@ -167,7 +167,7 @@ def wanted_sysctls(roles: Roles) -> tuple[Sysctl, ...]:
     """
     wanted = [Sysctl("conf", i.name, "forwarding", 1) for i in (*roles.uplinks,
                                                                  *roles.guest_bridges)]
-    for bridge in _own_bridges(roles):
+    for bridge in roles.closed_bridges:
         wanted += [Sysctl("conf", bridge.name, "proxy_arp", 1),
                    Sysctl("neigh", bridge.name, "proxy_delay", 0)]
     return tuple(sorted(set(wanted)))
@@ -230,7 +230,7 @@ def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[st
     neighbours = [Neighbour(a.address, a.device, a.mac) for a in free]
     proxies = [Neighbour(a.address, a.uplink) for a in free
                if a.uplink and a.uplink != a.device]
-    unset = {b.name for b in _own_bridges(roles) if not b.mac_stays}
+    unset = {b.name for b in roles.closed_bridges if not b.mac_stays}
     lasting = [n for n in state.neighbours if n.device not in unset]
     makes: Iterable[Item] = (*_missing_entries(neighbours, lasting),
                              *sorted(r for r in routes if r not in state.routes),
@@ -261,16 +261,10 @@ def removal(state: KernelState, kept: Collection[str] = ()) -> Plan:
         *_redirects((), kept, state)))
 
 
-def _own_bridges(roles: Roles) -> list[Interface]:
-    """Guest bridges that lead nowhere else. On one that is an uplink too, every node of that
-    LAN would own 169.254.1.1, and proxy_arp would answer for the whole network."""
-    return [b for b in roles.guest_bridges if not roles.is_uplink(b.name)]
-
-
 def _bridges(roles: Roles, state: KernelState) -> Iterable[Change]:
-    own = {b.name for b in _own_bridges(roles)}
+    own = {b.name for b in roles.closed_bridges}
     present = {a.device for a in state.addresses if a.address == GATEWAY}
-    for bridge in _own_bridges(roles):
+    for bridge in roles.closed_bridges:
         if not bridge.mac_stays:
             yield Change("replace", BridgeMac(bridge.name, GATEWAY_MAC))
     for device in sorted(own - present):
@@ -287,7 +281,7 @@ def _released(roles: Roles, state: KernelState) -> Iterable[Change]:
     Last of all: with its last address the kernel drops a bridge's routes without a word, and
     zebra goes on announcing them.
     """
-    own = {b.name for b in _own_bridges(roles)}
+    own = {b.name for b in roles.closed_bridges}
     for address in sorted(state.addresses):
         if is_ours(address) and address.device not in own:
             yield Change("replace", Sysctl("conf", address.device, "proxy_arp", 0))

@@ -48,8 +48,20 @@ def test_guests_that_run_change_nothing(port: str) -> None:
 def test_a_bridge_with_a_nic_or_an_address_is_no_guest_bridge() -> None:
     nic = (*NODE, _interface("vmbr2", kind="bridge"), _interface("eno2", master="vmbr2"))
     assert _names(classify(CONFIG, nic)) == (["vmbr0"], ["vmbr1"], [])
-    storage = (*NODE, _interface("vmbr3", "10.9.9.1/24", kind="bridge"))
+    storage = (*NODE, _interface("vmbr3", "10.9.9.1/24", kind="bridge"),
+               _interface("eno2", master="vmbr3"))
     assert _names(classify(CONFIG, storage)) == (["vmbr0", "vmbr3"], ["vmbr1"], [])
+
+
+@pytest.mark.parametrize("ports", [(), ("veth101i0", "tap100i1", "fwpr102p0")])
+def test_a_bridge_with_an_address_that_leads_nowhere_is_neither(ports: tuple[str, ...]) -> None:
+    """Proxmox's way to NAT: OSPF there would be spoken with guests alone."""
+    nat = (*NODE, _interface("vmbr2", "10.10.10.1/24", kind="bridge"),
+           _interface("vmbr1.7", "10.10.11.1/24", kind="vlan", lower="vmbr1"),
+           *(_interface(port, kind="veth", master="vmbr2") for port in ports))
+    assert _names(classify(CONFIG, nat)) == (["vmbr0"], ["vmbr1"], [])
+    named = replace(CONFIG, uplinks=NameList(False, ("vmbr2",)))
+    assert _names(classify(named, nat))[0] == ["vmbr2"]
 
 
 def test_the_firewalls_bridges_are_nobodys() -> None:
@@ -112,6 +124,30 @@ def test_a_named_guest_bridge_with_an_address_but_no_nic_is_no_uplink() -> None:
     routed = (*NODE, _interface("vmbr2", "192.168.5.1/24", kind="bridge"))
     config = replace(CONFIG, guest_bridges=NameList(False, ("vmbr2",)))
     assert _names(classify(config, routed)) == (["vmbr0"], ["vmbr2"], [])
+
+
+def _closed(config: Config, *interfaces: Interface) -> list[str]:
+    return [b.name for b in classify(config, interfaces).closed_bridges]
+
+
+BOTH = replace(CONFIG, guest_bridges=NameList(True, ("vmbr0", "vmbr0.40", "vmbr0v40")))
+
+
+def test_a_guest_bridge_is_the_guests_alone_without_nic_address_and_uplink() -> None:
+    assert _closed(CONFIG, *NODE) == ["vmbr1"]
+    assert _closed(BOTH, *NODE) == ["vmbr1"]
+    by_name = replace(BOTH, uplinks=NameList(False, ("eno2",)))
+    assert _closed(by_name, *NODE, _interface("eno2", "10.2.0.1/24")) == ["vmbr1"], "no uplink"
+    trunk = (LO, NIC, replace(VMBR0, addresses=()), VMBR1,
+             _interface("vmbr0.5", "10.0.1.11/24", kind="vlan", lower="vmbr0"),
+             _interface("vmbr0.40", kind="vlan", lower="vmbr0"),
+             _interface("vmbr0v40", kind="bridge"),
+             _interface("eno1.40", kind="vlan", lower="eno1", master="vmbr0v40"))
+    assert _closed(BOTH, *trunk) == ["vmbr1"], "the node's address is on a VLAN of it"
+    assert _closed(BOTH, LO, VMBR0, VMBR1) == ["vmbr1"], "its NIC is away for the moment"
+    named = replace(BOTH, uplinks=NameList(False, ("vmbr0.5",)))
+    assert _closed(named, *(i for i in trunk if i.name != "eno1")) == ["vmbr1"]
+    assert _closed(BOTH, replace(VMBR0, addresses=(GATEWAY,)), VMBR1) == ["vmbr0", "vmbr1"]
 
 
 def test_a_vlan_of_a_guest_bridge_serves_guests_too() -> None:

@@ -48,7 +48,7 @@ def test_one_text_serves_8_4_to_10_7(case: Case) -> None:
 
 
 def text_of(yaml: str, *interfaces: object, dialect: object = FRR_8_4) -> str:
-    return render(Case("", yaml, interfaces).build(dialect))  # type: ignore[arg-type]
+    return render(Case("", yaml, (NIC, *interfaces)).build(dialect))  # type: ignore[arg-type]
 
 
 def prefix_list(text: str, name: str) -> dict[str, str]:
@@ -183,7 +183,7 @@ def test_an_empty_prefix_list_is_refused() -> None:
 
 
 def test_a_prefix_list_that_is_not_there_is_refused() -> None:
-    config = Case("", ALLOW, (UPLINK, GUESTS)).build(FRR_8_4)
+    config = Case("", ALLOW, (UPLINK, NIC, GUESTS)).build(FRR_8_4)
     entry = RouteMapEntry(20, "permit", "pve-ospf-gone", "vmbr1")
     with pytest.raises(Refused, match="pve-ospf-gone"):
         replace(config, route_map=(*config.route_map, entry))
