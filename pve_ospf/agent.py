@@ -166,7 +166,7 @@ class Agent:
             with sync.locked():
                 if self.events.deleted:
                     sync.note_deleted(self.events.deleted)
-                    self.events.deleted = set()
+                    self.events.deleted = {}
                 self.picture = look.look(memory=self.memory)
                 self.held = None
                 result = sync.settle(self.picture)
@@ -183,9 +183,15 @@ class Agent:
             journal.info("works again")
             self._problem = ""
         self._tell(result)
+        self._frr_has_to_see(result)
         self.held = Held(self.picture, result.done)
         self._due += (due for due in (result.due, self.memory.files.due()) if due)
         self._moving = _moving(self.picture)
+
+    def _frr_has_to_see(self, result: sync.Result) -> None:
+        """Of its own changes the loop hears nothing."""
+        if result.done:
+            self.frr.look_soon()
 
     def _tell(self, result: sync.Result) -> None:
         journal.changes("", result)
@@ -300,6 +306,7 @@ class Agent:
             narrow = held.about(vmid, guest, runs)
             result = sync.settle(narrow)
         journal.changes(f"guest {vmid}: ", result)
+        self._frr_has_to_see(result)
         self._announce(picture, result)
         held.done(vmid, narrow, result.done)
         if result.due:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import time
 from ipaddress import IPv4Address
 
-from . import rtmessage
+from . import rtmessage, rtnetlink
 from .routes import MAIN_TABLE, PROTOCOL
 
 _LINK, _ADDRESS, _ROUTE, _NETCONF = 1, 5, 7, 24
@@ -15,13 +16,14 @@ _BUFFER = 1 << 20
 
 
 class Events:
-    """A subscription. Only that something changed counts; what is, is read anew. `hosts` are
-    addresses of which others' routes count too; `deleted` collects those of which a route of
-    ours went, by whomever, for whoever empties it."""
+    """A subscription. Only that something changed counts; what is, is read anew, and what this
+    process changed itself is no news. `hosts` are addresses of which others' routes count too;
+    `deleted` collects when (seconds of the monotonic clock) somebody else took a route of ours
+    away, for whoever empties it."""
 
     def __init__(self) -> None:
         self.hosts: frozenset[IPv4Address] = frozenset()
-        self.deleted: set[IPv4Address] = set()
+        self.deleted: dict[IPv4Address, float] = {}
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK,
                                      socket.NETLINK_ROUTE)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
@@ -43,14 +45,22 @@ class Events:
                 return concerns
             except OSError:  # ENOBUFS
                 return True
-            concerns = concerns or any(map(self._concerns, rtmessage.messages(data)))
+            concerns = self.concerns(data) or concerns
+
+    def concerns(self, data: bytes) -> bool:
+        """Whether any message of a datagram does. Each is looked at: of several routes that
+        were flushed only the first kept the pace once."""
+        found = [self._concerns(message) for message in rtmessage.messages(data)]
+        return any(found)
 
     def _concerns(self, message: rtmessage.Message) -> bool:
         if message.kind not in (rtmessage.NEWROUTE, rtmessage.DELROUTE):
             return True
+        if message.port == rtnetlink.port():
+            return False
         route = rtmessage.route(message)
         if route and route.protocol == PROTOCOL and message.kind == rtmessage.DELROUTE:
-            self.deleted.add(route.destination.network_address)
+            self.deleted[route.destination.network_address] = time.monotonic()
         return bool(route and route.table == MAIN_TABLE and (
             route.protocol == PROTOCOL or (route.destination.prefixlen == 32
                                            and route.destination.network_address in self.hosts)))

@@ -125,6 +125,9 @@ def _routed(wanted: Iterable[Bounce | TellAgain]) -> list[str]:
         kernel = _hosts()
         changes = [change for cure in wanted for change in _changes(cure, kernel)]
         failed = rtnetlink.apply(changes)
+        sync.note_deleted({change.item.destination.network_address: time.monotonic()
+                           for change in changes if isinstance(change.item, Route)
+                           and change.action == "delete"})
     return [f"{change}: {reason}" for change, reason in failed]
 
 

@@ -54,11 +54,13 @@ _NDA_DST, _NDA_LLADDR, _NDA_PROTOCOL = 1, 2, 12
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One netlink message: its type, its flags and what follows the header."""
+    """One netlink message: its type, its flags and what follows the header; `port` is the
+    socket of whoever asked for what it tells of, 0 for the kernel itself."""
 
     kind: int
     flags: int
     body: bytes
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +182,10 @@ def messages(data: bytes) -> Iterator[Message]:
     """The messages of one datagram."""
     offset = 0
     while offset + _HEADER.size <= len(data):
-        length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
+        length, kind, flags, _, port = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size:
             return
-        yield Message(kind, flags, data[offset + _HEADER.size:offset + length])
+        yield Message(kind, flags, data[offset + _HEADER.size:offset + length], port)
         offset += (length + 3) & ~3
 
 

@@ -76,6 +76,19 @@ def _writer() -> Any:
     return _pyroute2().IPRoute()
 
 
+@cache
+def _changer() -> socket.socket:
+    """The socket on which routes and entries are changed, kept for its port()."""
+    changer = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    changer.bind((0, 0))
+    return changer
+
+
+def port() -> int:
+    """What the kernel names as the author of this process's changes of routes."""
+    return int(_changer().getsockname()[0])
+
+
 @contextmanager
 def _reader() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as reader:
@@ -166,9 +179,15 @@ def apply(changes: Iterable[Change]) -> list[tuple[Change, str]]:
 
 def _apply_many(changes: list[Change]) -> list[tuple[Change, str]]:
     codes: list[int] = []
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+    answered = False
+    try:
         for start in range(0, len(changes), _AT_ONCE):
-            codes += _together(kernel, changes[start:start + _AT_ONCE])
+            codes += _together(_changer(), changes[start:start + _AT_ONCE])
+        answered = True
+    finally:
+        if not answered:  # what is still to come would be taken for the next one's answers
+            _changer().close()
+            _changer.cache_clear()
     return [(change, os.strerror(code)) for change, code in zip(changes, codes, strict=True)
             if code and not (change.action == "delete" and code in _GONE)]
 

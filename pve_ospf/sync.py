@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
@@ -158,10 +158,10 @@ def _changed() -> dict[IPv4Address, float]:
     return found
 
 
-def note_deleted(addresses: Iterable[IPv4Address]) -> None:
-    """Somebody took routes of ours away: to put one back at once would be too soon for its
-    LSA (see pace.py). For a caller that holds the lock."""
-    _remember({**_changed(), **dict.fromkeys(addresses, time.monotonic())})
+def note_deleted(addresses: Mapping[IPv4Address, float]) -> None:
+    """Routes of ours went then, by another's hand than sync's: to put one back at once would
+    be too soon for its LSA (see pace.py). For a caller that holds the lock."""
+    _remember({**_changed(), **addresses})
 
 
 def _remember(changed: dict[IPv4Address, float]) -> None:
