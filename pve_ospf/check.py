@@ -15,7 +15,8 @@ from .announce import Desired
 from .evidence import Readings, Report, Row, Unread, known
 from .model import Announcement, Finding
 from .ospfhealth import daemon_findings, neighbour_fine, ospf_findings
-from .routes import BridgeMac, Change, DeviceAddress, Neighbour, Plan, Route, Sysctl, describe, plan
+from .routes import BridgeMac, Change, DeviceAddress, Neighbour, Plan, Route, describe, plan
+from .sysctls import Sysctl
 
 MAY_PASS = frozenset({
     "missing-route", "extra-route", "missing-zebra", "extra-zebra", "missing-lsa", "extra-lsa",

@@ -86,7 +86,7 @@ def classify(config: Config, interfaces: Collection[Interface],
     guest = [i for i in interfaces if _is_guest_bridge(config, i, interfaces, tunnels)]
     # A guest bridge with a NIC in it is one only because the administrator said so: it leads
     # to the network all the same, so `auto` still finds it as an uplink.
-    closed = {i.name for i in guest if not _has_foreign_port(i, interfaces)}
+    closed = {i.name for i in guest if not has_foreign_port(i, interfaces)}
     uplinks = [i for i in interfaces if _is_uplink(config, i, closed | tunnels, interfaces)]
     # An uplink's VLAN carries no address of the bridge itself, but leads out of it.
     leading = {i.lower for i in uplinks}
@@ -161,10 +161,11 @@ def _leads_nowhere(interface: Interface, interfaces: Collection[Interface]) -> b
     if interface.kind == "vlan":
         return any(_leads_nowhere(below, interfaces) for below in interfaces
                    if below.name == interface.lower and below.kind == "bridge")
-    return interface.kind == "bridge" and not _has_foreign_port(interface, interfaces)
+    return interface.kind == "bridge" and not has_foreign_port(interface, interfaces)
 
 
-def _has_foreign_port(bridge: Interface, interfaces: Collection[Interface]) -> bool:
+def has_foreign_port(bridge: Interface, interfaces: Collection[Interface]) -> bool:
+    """Whether anything but a guest is plugged into the bridge."""
     return any(port.master == bridge.name and not is_guest_port(port.name)
                for port in interfaces)
 

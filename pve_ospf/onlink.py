@@ -21,7 +21,6 @@ from .picture import Picture
 from .routes import Change, Neighbour
 
 ASKED = Path("/run/pve-ospf/asked")
-SILENCED = Path("/run/pve-ospf/redirects-off")
 LASTS = 30.0
 """Seconds for which an answer counts: from a guest's pre-start to its post-start, and between
 two syncs while a stranger holds the address."""
@@ -101,17 +100,6 @@ def announce(picture: Picture, addresses: PerUplink) -> None:
         time.sleep(turn * arp.PAUSE)
         for uplink, several in addresses.items():
             arp.gratuitous(uplink, macs(picture)[uplink], several)
-
-
-def silenced() -> frozenset[str]:
-    """The interfaces (and "all") on which we have turned ICMP redirects off."""
-    return frozenset(_lines(SILENCED))
-
-
-def remember_silenced(names: Collection[str]) -> None:
-    """So that they get their redirects back, also from a process that knows nothing else."""
-    if frozenset(names) != silenced():
-        _write(SILENCED, sorted(names))
 
 
 def _asked() -> dict[IPv4Address, tuple[float, str]]:

@@ -12,8 +12,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 
 from .announce import Desired
-from .interfaces import Roles
+from .interfaces import Roles, has_foreign_port
 from .model import GATEWAY, GATEWAY_MAC, Announcement, Finding, Interface
+from .sysctls import ALL, Sysctl, bridge_sysctls, in_use, prompt, without_redirects
 
 PROTOCOL = 205
 """RTPROT of our routes and NDA_PROTOCOL/IFA_PROTO of our entries. Not one of those FRR uses
@@ -62,20 +63,6 @@ class DeviceAddress:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Sysctl:
-    """A value below net.ipv4 for one interface; `tree` is "conf" or "neigh"."""
-
-    tree: Literal["conf", "neigh"]
-    device: str
-    name: str
-    value: int
-
-    @property
-    def path(self) -> str:
-        return f"/proc/sys/net/ipv4/{self.tree}/{self.device}/{self.name}"
-
-
-@dataclass(frozen=True, slots=True, order=True)
 class BridgeMac:
     """The MAC of a guest bridge, set so that it stays, and the same on every node.
 
@@ -87,6 +74,7 @@ class BridgeMac:
 
     device: str
     mac: str
+    """"" stands for one that nobody else has."""
 
 
 Item = BridgeMac | Route | Neighbour | DeviceAddress | Sysctl
@@ -152,76 +140,22 @@ def describe(item: Item) -> str:
         case Neighbour():
             return f"neighbour {item.address} lladdr {item.mac} dev {item.device}"
         case BridgeMac():
-            return f"link {item.device} address {item.mac}"
+            return f"link {item.device} address {item.mac or 'of its own'}"
         case DeviceAddress():
             return f"address {item.address} dev {item.device}"
         case Sysctl():
             return f"net.ipv4.{item.tree}.{item.device}.{item.name} = {item.value}"
 
 
-def wanted_sysctls(roles: Roles) -> tuple[Sysctl, ...]:
-    """Forwarding on uplinks and guest bridges; on the latter alone, answers for any gateway.
-
-    proxy_delay 0, because the kernel otherwise delays each proxied answer by up to 0.8 s.
-    proxy_arp is never set on an uplink: it would answer for the whole network there.
-    """
-    wanted = [Sysctl("conf", i.name, "forwarding", 1) for i in (*roles.uplinks,
-                                                                 *roles.guest_bridges)]
-    for bridge in roles.closed_bridges:
-        wanted += [Sysctl("conf", bridge.name, "proxy_arp", 1),
-                   Sysctl("neigh", bridge.name, "proxy_delay", 0)]
-    return tuple(sorted(set(wanted)))
-
-
-def watched_sysctls(roles: Roles) -> tuple[Sysctl, ...]:
-    """Whichever plan() may want to know, as it would have them."""
-    names = [i.name for i in roles.uplinks]
-    return (*wanted_sysctls(roles), *_prompt(names), *_without_redirects(names))
-
-
-def _prompt(devices: Iterable[str]) -> list[Sysctl]:
-    """Where a proxy entry answers, it answers at once: the kernel's default delays it by up to
-    0.8 s."""
-    return [Sysctl("neigh", device, "proxy_delay", 0) for device in sorted(set(devices))]
-
-
-def _without_redirects(devices: Iterable[str]) -> list[Sysctl]:
-    """Where a node answers ARP for a guest that is away, what comes leaves by the same interface,
-    and the kernel would send the neighbour past us, to a gateway that is no better a way to an
-    address it takes for on-link. It does while `all` or the interface's own value says so."""
-    names = sorted(set(devices))
-    return [Sysctl("conf", device, "send_redirects", 0) for device in (*names, "all") if names]
-
-
-def silenced(changes: Iterable[Change]) -> frozenset[str]:
-    """The interfaces (and "all") whose redirects these changes turn off.
-
-    A sysctl cannot say who set it. So the caller keeps these names below /run, where they last
-    as long as the values: from before the changes are made until plan() has none to turn on
-    again. What was off already is never in it."""
-    return frozenset(c.item.device for c in changes if isinstance(c.item, Sysctl)
-                     and (c.item.name, c.item.value) == ("send_redirects", 0))
-
-
-def _redirects(away: Collection[str], kept: Collection[str],
-               state: KernelState) -> Iterable[Change]:
-    wanted = _without_redirects(away)
-    yield from (Change("replace", sysctl) for sysctl in wanted if sysctl not in state.sysctls)
-    there = {"all", *(i.name for i in state.interfaces)}
-    back = [Sysctl("conf", device, "send_redirects", 1)
-            for device in sorted(set(kept) & there - {s.device for s in wanted})]
-    yield from (Change("replace", sysctl) for sysctl in back if sysctl not in state.sysctls)
-
-
 def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[str] = (),
-         kept: Collection[str] = ()) -> Plan:
+         kept: Collection[Sysctl] = ()) -> Plan:
     """The shortest way from `state` to what should be.
 
     Bridges are made ready first. An announcement gets its neighbour entry before its route,
     so that the first packet finds its way; a withdrawal takes the route first. What nobody
     claims is kept while a running guest could not be read (`desired.unknown`). On the uplinks
     `away`, where ARP is answered for guests that are elsewhere, no redirects are sent; `kept` are
-    the interfaces on which we turned them off, and which get them back when none is away.
+    values as they were before we changed them, which are given back where nothing calls for ours.
     """
     findings: list[Finding] = []
     others = _others(state)
@@ -230,7 +164,8 @@ def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[st
     neighbours = [Neighbour(a.address, a.device, a.mac) for a in free]
     proxies = [Neighbour(a.address, a.uplink) for a in free
                if a.uplink and a.uplink != a.device]
-    unset = {b.name for b in roles.closed_bridges if not b.mac_stays}
+    macs = _macs(roles, state)
+    unset = {m.device for m in macs}
     lasting = [n for n in state.neighbours if n.device not in unset]
     makes: Iterable[Item] = (*_missing_entries(neighbours, lasting),
                              *sorted(r for r in routes if r not in state.routes),
@@ -238,55 +173,73 @@ def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[st
     drops: Iterable[Item] = (*_stale_routes(routes, desired, state),
                              *_stale_entries(proxies, desired, state, state.proxies),
                              *_stale_entries(neighbours, desired, state, state.neighbours))
-    return Plan((*_bridges(roles, state),
-                 *(Change("replace", item) for item in makes),
-                 *(Change("replace", sysctl) for sysctl in _prompt(p.device for p in proxies)
-                   if sysctl not in state.sysctls),
+    answering = [*prompt(p.device for p in proxies), *without_redirects(away)]
+    return Plan((*(Change("replace", item) for item in (*macs, *_bridges(roles, state), *makes)),
                  *(Change("delete", item) for item in drops),
-                 *_redirects(away, kept, state),
-                 *_released(roles, state)), tuple(findings))
+                 *(Change("replace", s) for s in answering if s not in state.sysctls),
+                 *_released(set(kept) - in_use(kept, roles, away),
+                            [a for a in _gateways(state) if a.device
+                             not in {b.name for b in roles.closed_bridges}], kept, state)),
+                tuple(findings))
 
 
-def removal(state: KernelState, kept: Collection[str] = ()) -> Plan:
+def removal(state: KernelState, kept: Collection[Sysctl] = ()) -> Plan:
     """Everything of ours out of the kernel, for the removal of the package; `kept` as for
     plan()."""
-    bridges = {a.device for a in state.addresses if is_ours(a)}
-    delayed = bridges | {n.device for n in state.proxies if is_ours(n)}
     return Plan((
         *(Change("delete", r) for r in sorted(state.routes) if is_ours(r)),
         *(Change("delete", n) for n in sorted(state.proxies | state.neighbours) if is_ours(n)),
-        *(Change("delete", a) for a in sorted(state.addresses) if is_ours(a)),
-        *(Change("replace", Sysctl("conf", b, "proxy_arp", 0)) for b in sorted(bridges)),
-        *(Change("replace", Sysctl("neigh", b, "proxy_delay", 80)) for b in sorted(delayed)),
-        *_redirects((), kept, state)))
+        *(Change("replace", mac) for mac in _macs(Roles(), state)),
+        *_released(kept, _gateways(state), kept, state)))
 
 
-def _bridges(roles: Roles, state: KernelState) -> Iterable[Change]:
-    own = {b.name for b in roles.closed_bridges}
+def _gateways(state: KernelState) -> list[DeviceAddress]:
+    return sorted(a for a in state.addresses if is_ours(a))
+
+
+def _bridges(roles: Roles, state: KernelState) -> Iterable[Item]:
     present = {a.device for a in state.addresses if a.address == GATEWAY}
-    for bridge in roles.closed_bridges:
-        if not bridge.mac_stays:
-            yield Change("replace", BridgeMac(bridge.name, GATEWAY_MAC))
-    for device in sorted(own - present):
-        yield Change("replace", DeviceAddress(device, GATEWAY))
-    for sysctl in wanted_sysctls(roles):
-        if sysctl not in state.sysctls:
-            yield Change("replace", sysctl)
+    yield from (DeviceAddress(device, GATEWAY)
+                for device in sorted({b.name for b in roles.closed_bridges} - present))
+    yield from (s for s in bridge_sysctls(roles) if s not in state.sysctls)
 
 
-def _released(roles: Roles, state: KernelState) -> Iterable[Change]:
+def _macs(roles: Roles, state: KernelState) -> list[BridgeMac]:
+    """Setting one makes the kernel drop the bridge's entries."""
+    closed = {b.name for b in roles.closed_bridges}
+    unset = [b for b in roles.guest_bridges if not b.mac_stays]
+    found = [BridgeMac(b.name, GATEWAY_MAC) for b in unset if b.name in closed]
+    # With an address of its own a bridge keeps the MAC it has: it is nobody else's.
+    found += [BridgeMac(b.name, b.mac) for b in unset if b.name not in closed and b.mac
+              and b.kind == "bridge" and not has_foreign_port(b, state.interfaces)]
+    # In one LAN with another node's bridge, the common MAC would be a duplicate.
+    found += [BridgeMac(b.name, _own_mac(b, state.interfaces)) for b in state.interfaces
+              if b.kind == "bridge" and b.mac == GATEWAY_MAC and b.name not in closed]
+    return found
+
+
+def _own_mac(bridge: Interface, interfaces: Collection[Interface]) -> str:
+    """The lowest of its ports', as the kernel would choose; "" without a port."""
+    return min((i.mac for i in interfaces if i.master == bridge.name), default="")
+
+
+def _released(back: Iterable[Sysctl], gateways: Collection[DeviceAddress],
+              kept: Collection[Sysctl], state: KernelState) -> Iterable[Change]:
     """Bridges that serve guests no more give back what they were given: one that got a NIC
     would answer ARP for that whole LAN.
 
     Last of all: with its last address the kernel drops a bridge's routes without a word, and
     zebra goes on announcing them.
     """
-    own = {b.name for b in roles.closed_bridges}
-    for address in sorted(state.addresses):
-        if is_ours(address) and address.device not in own:
-            yield Change("replace", Sysctl("conf", address.device, "proxy_arp", 0))
-            yield Change("replace", Sysctl("neigh", address.device, "proxy_delay", 80))
-            yield Change("delete", address)
+    there = {ALL, *(i.name for i in state.interfaces), *(a.device for a in gateways)}
+    known = {s.device for s in kept}
+    # Where nothing was kept, /run was cleared: the kernel's defaults it is then.
+    lost = [s for a in gateways if a.device not in known
+            for s in (Sysctl("conf", a.device, "proxy_arp", 0),
+                      Sysctl("neigh", a.device, "proxy_delay", 80))]
+    yield from (Change("replace", s) for s in sorted({*back, *lost})
+                if s.device in there and s not in state.sysctls)
+    yield from (Change("delete", a) for a in gateways)
 
 
 def _others(state: KernelState) -> dict[IPv4Address, list[Route | Neighbour]]:

@@ -33,10 +33,9 @@ from .routes import (
     KernelState,
     Neighbour,
     Route,
-    Sysctl,
-    watched_sysctls,
 )
 from .rtmessage import Message
+from .sysctls import Sysctl, watched_sysctls
 
 _IFF_UP = 0x1
 _NTF_PROXY = 0x8
@@ -238,10 +237,15 @@ def _apply(change: Change) -> None:
         return
     index, netlink = socket.if_nametoindex(item.device), _writer()
     if isinstance(item, BridgeMac):
-        netlink.link("set", index=index, address=item.mac)
+        netlink.link("set", index=index, address=item.mac or _any_mac())
     elif isinstance(item, DeviceAddress):
         netlink.addr(verb, index=index, family=AF_INET, address=str(item.address.ip),
                      prefixlen=item.address.network.prefixlen, scope=253, IFA_PROTO=PROTOCOL)
+
+
+def _any_mac() -> str:
+    """A unicast MAC, locally administered, that nobody else has."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, *os.urandom(5)))
 
 
 def _interfaces(reader: socket.socket) -> tuple[tuple[Interface, ...],

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
-from . import onlink, rtnetlink
+from . import before, onlink, rtnetlink, sysctls
 from .errors import CannotTell
 from .interfaces import Roles
 from .look import Memory, look
 from .model import Announcement, Finding
 from .pace import paced, remembered
 from .picture import Picture
-from .routes import Change, Plan, is_ours, plan, removal, silenced
+from .routes import Change, Plan, is_ours, plan, removal
+from .sysctls import Sysctl
 
 __all__ = ["Memory", "Picture", "Result", "locked", "look", "remove_all", "sync"]
 
@@ -78,34 +79,33 @@ def sync(dry_run: bool = False, stopped: Collection[int] = (),
 def settle(picture: Picture, dry_run: bool = False) -> Result:
     """Makes the kernel what `picture` says it should be, as far as it may be done now. For a
     caller that holds the lock. What fails is told."""
-    silent = onlink.silenced()
+    there = picture.state.interfaces
+    kept = before.kept(there)
+    still = sysctls.in_use(kept, picture.roles, picture.away)
     if not dry_run:
         picture = onlink.free(picture)
-    planned = plan(picture.desired, picture.roles, picture.state, picture.away, silent)
+    planned = plan(picture.desired, picture.roles, picture.state, picture.away, kept)
     findings = (*picture.cluster.findings, *picture.desired.findings, *planned.findings)
     announced = picture.desired.announcements
     if dry_run:
         return Result(planned, findings)
     if not planned.changes:
-        onlink.remember_silenced(silent & _silent(picture))
+        before.keep(still, there)
         return Result(planned, findings, announced=announced)
     changed = {a: when for a, when in _changed().items() if a not in _unannounced(picture)}
     pace = paced(planned.changes, changed, time.monotonic())
-    onlink.remember_silenced(silent | silenced(pace.now))
+    was = sysctls.before((c.item for c in pace.now if isinstance(c.item, Sysctl)),
+                         picture.state.sysctls)
+    fresh = sysctls.in_use(was, picture.roles, picture.away)
+    before.keep(sysctls.first(kept, fresh), there)
     failed = rtnetlink.apply(pace.now)
     lost = {change for change, _ in failed}
     done = tuple(change for change in pace.now if change not in lost)
     _remember(remembered(done, changed, time.monotonic()))
     if not failed:
-        onlink.remember_silenced(onlink.silenced() & _silent(picture))
+        before.keep(sysctls.first(still, fresh), there)
     return Result(planned, findings, tuple((str(change), reason) for change, reason in failed),
                   done, pace.due, announced)
-
-
-def _silent(picture: Picture) -> frozenset[str]:
-    """Where no redirects may be sent now; an administrator who turns them off elsewhere is not
-    to find them on again."""
-    return frozenset((*picture.away, "all") if picture.away else ())
 
 
 def _unannounced(picture: Picture) -> frozenset[IPv4Address]:
@@ -189,7 +189,7 @@ def remove_all() -> list[tuple[str, str]]:
     """Takes everything of ours out of the kernel; returns what failed, with the reason."""
     with locked():
         state = rtnetlink.read_state(lambda _: Roles())
-        failed = rtnetlink.apply(removal(state, onlink.silenced()).changes)
+        failed = rtnetlink.apply(removal(state, before.kept(state.interfaces)).changes)
         if not failed:
-            onlink.remember_silenced(())
+            before.keep(frozenset(), ())
     return [(str(change), reason) for change, reason in failed]

@@ -141,17 +141,27 @@ def test_a_changed_host_name_withdraws_nothing(node: Node) -> None:
         node.run(["hostname", node.name])
 
 
-def test_a_guest_bridge_that_gets_a_nic_gives_back_what_it_was_given(node: Node) -> None:
-    """With proxy_arp it would answer for the whole LAN behind the NIC."""
+@pytest.mark.parametrize("flushed", [False, True], ids=["", "address taken"])
+def test_a_guest_bridge_that_gets_a_nic_gives_back_what_it_was_given(
+        node: Node, flushed: bool) -> None:
+    """With proxy_arp it would answer for the whole LAN behind the NIC, and have the same MAC
+    there as other nodes. ifupdown2, which puts the NIC in, takes the address away."""
     node.bridge("vmbr5")
     node.ip("link add nic5 type veth peer name nic5far")
     try:
         _sync(node)
         assert "169.254.1.1" in node.sh("ip -4 addr show vmbr5")
-        node.ip("link set nic5 master vmbr5")
+        node.ip("link set nic5 master vmbr5", *(["addr flush dev vmbr5"] if flushed else []))
         _sync(node)
         assert "169.254.1.1" not in node.sh("ip -4 addr show vmbr5")
         assert node.sh("cat /proc/sys/net/ipv4/conf/vmbr5/proxy_arp") == "0"
+        assert node.sh("cat /proc/sys/net/ipv4/neigh/vmbr5/proxy_delay") == "80"
+        assert node.read("/sys/class/net/vmbr5/address") == node.read("/sys/class/net/nic5/address")
+        node.write(CONFIG, "allow: [198.51.100.0/24]\nguest-bridges: [auto, vmbr5]\n"
+                           "uplinks: [vmbr0]\n")
+        _sync(node)
+        assert "169.254.1.1" not in node.sh("ip -4 addr show vmbr5"), "not even by name"
+        assert _sync(node).stdout == "", "the second does nothing"
     finally:
         node.ip("link del nic5", "link del vmbr5")
 

@@ -29,7 +29,7 @@ from tests.system.standing import ALLOW, Guests, known_to
 
 GUEST, FREE, HOST, ROUTER = "10.0.1.77", "10.0.1.99", "10.0.1.50", "10.0.1.1"
 UPLINK = "vmbr0"
-SILENCED = "/run/pve-ospf/redirects-off"
+BEFORE = "/run/pve-ospf/before"
 REDIRECTS = f"sysctl -q net.ipv4.conf.all.send_redirects=1 net.ipv4.conf.{UPLINK}.send_redirects=1"
 
 PROBE = """
@@ -213,9 +213,9 @@ def _sends_redirects(node: Node) -> str:
                     for each in ("all", UPLINK))
 
 
-def _silenced(node: Node) -> str:
-    """What the node remembers of redirects turned off; the file is made when the first are."""
-    return node.read(SILENCED) if node.exists(SILENCED) else ""
+def _silenced(node: Node) -> bool:
+    """Whether the node remembers redirects turned off; the file is made with the first value."""
+    return "send_redirects" in (node.read(BEFORE) if node.exists(BEFORE) else "")
 
 
 def _probe(node: Node, *addresses: str, nodes: str = "") -> tuple[float, dict[str, str]]:

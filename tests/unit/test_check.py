@@ -17,7 +17,8 @@ from pve_ospf.evidence import NEEDED_DAEMONS, Daemons, Guests, Mark, Readings, R
 from pve_ospf.interfaces import classify
 from pve_ospf.lsdb import ExternalLsa, KernelRoute, OspfInterface
 from pve_ospf.model import GATEWAY, Finding, Guest, GuestNet, Interface
-from pve_ospf.routes import DeviceAddress, KernelState, Neighbour, Route, watched_sysctls
+from pve_ospf.routes import DeviceAddress, KernelState, Neighbour, Route
+from pve_ospf.sysctls import watched_sysctls
 
 CONFIG = parse("allow: [198.51.100.0/24, 10.1.0.0/24]\n", "pve-ospf.yaml", "pve1")
 MAC = "02:00:00:00:01:01"

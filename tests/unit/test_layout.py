@@ -18,7 +18,7 @@ SHELLS = {
     *("agent", "apply", "arp", "attach", "cli", "events", "frrfiles", "frrplan", "frrwatch"),
     *("guestfiles", "heal", "hookscript", "incoming", "journal", "look", "nudge", "onlink"),
     *("prestart", "pve", "pveapi", "qmp", "readings", "routers", "rtnetlink", "snippet"),
-    *("sync", "vtysh"),
+    *("before", "sync", "vtysh"),
 }
 OUTSIDE = {
     *("fcntl", "os", "pathlib", "shutil", "socket", "subprocess", "syslog", "time"),

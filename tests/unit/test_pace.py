@@ -5,7 +5,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 
 from pve_ospf.pace import INTERVAL, Paced, paced, remembered
-from pve_ospf.routes import Change, Neighbour, Route, Sysctl
+from pve_ospf.routes import Change, Neighbour, Route
+from pve_ospf.sysctls import Sysctl
 
 WEB, OTHER = IPv4Address("198.51.100.7"), IPv4Address("198.51.100.8")
 MAC = "02:00:00:00:00:07"

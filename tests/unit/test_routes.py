@@ -1,5 +1,6 @@
 """What is ours in the kernel, and the steps from what is to what should be."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -16,13 +17,11 @@ from pve_ospf.routes import (
     KernelState,
     Neighbour,
     Route,
-    Sysctl,
     is_ours,
     plan,
     removal,
-    silenced,
-    watched_sysctls,
 )
+from pve_ospf.sysctls import Sysctl, before, first, in_use, watched_sysctls
 
 MAC = "bc:24:11:00:00:01"
 ADDRESS = IPv4Address("198.51.100.7")
@@ -195,8 +194,9 @@ def test_others_routes_and_entries_stay() -> None:
 
 def test_a_removal_takes_everything_of_ours() -> None:
     changes = removal(SERVING).changes
-    assert [c.item for c in changes[:3]] == [
-        Route(HOST, "vmbr1"), Neighbour(ADDRESS, "vmbr1", MAC), DeviceAddress("vmbr1", GATEWAY)]
+    assert [c.item for c in changes[:2]] == [
+        Route(HOST, "vmbr1"), Neighbour(ADDRESS, "vmbr1", MAC)]
+    assert changes[-1].item == DeviceAddress("vmbr1", GATEWAY)
     assert Change("replace", Sysctl("conf", "vmbr1", "proxy_arp", 0)) in changes
 
 
@@ -219,14 +219,98 @@ def test_redirects_are_off_while_an_address_is_away_and_both_values_are_watched(
 
 
 def test_and_on_again_only_where_we_turned_them_off() -> None:
-    first = plan(ONE, ROLES, _sending("vmbr0"), away={"vmbr0"}).changes
-    kept = silenced(first)
-    assert kept == {"vmbr0"}, "`all` was the administrator's"
-    assert plan(ONE, ROLES, _sending(), away={"vmbr0"}, kept=kept).changes == ()
+    made = plan(ONE, ROLES, _sending("vmbr0"), away={"vmbr0"}).changes
+    kept = _before(made, _sending("vmbr0"))
     back = Change("replace", Sysctl("conf", "vmbr0", "send_redirects", 1))
+    assert kept == {back.item}, "`all` was the administrator's"
+    assert plan(ONE, ROLES, _sending(), away={"vmbr0"}, kept=kept).changes == ()
     assert plan(ONE, ROLES, _sending(), kept=kept).changes == (back,)
     assert back in removal(_sending(), kept).changes
     assert plan(ONE, ROLES, _sending("vmbr0"), kept=kept).changes == (), "the second does nothing"
-    assert plan(ONE, ROLES, _sending(), kept={"gone0"}).changes == ()
+    gone = {replace(sysctl, device="gone0") for sysctl in kept}
+    assert plan(ONE, ROLES, _sending(), kept=gone).changes == ()
     assert back not in removal(_sending()).changes
-    assert not silenced((back,))
+
+
+# What is given back.
+
+def _before(changes: Iterable[Change], state: KernelState) -> frozenset[Sysctl]:
+    return before((c.item for c in changes if isinstance(c.item, Sysctl)), state.sysctls)
+
+
+VMBR0, VMBR1 = Interface(1, "vmbr0", "bridge"), Interface(2, "vmbr1", "bridge")
+OFF = (Sysctl("conf", "vmbr1", "proxy_arp", 0), Sysctl("neigh", "vmbr1", "proxy_delay", 50))
+FRESH = KernelState(interfaces=(VMBR0, VMBR1), sysctls=frozenset(
+    (*OFF, Sysctl("conf", "vmbr0", "forwarding", 0), Sysctl("conf", "vmbr1", "forwarding", 0))))
+"""As it was before the first sync."""
+NO_GATEWAY = replace(READY, interfaces=FRESH.interfaces, addresses=frozenset())
+"""ifupdown2 took the address away."""
+
+
+@pytest.mark.parametrize("roles", [
+    replace(ROLES, guest_bridges=()),
+    Roles(uplinks=(VMBR0, VMBR1), guest_bridges=(VMBR1,)),
+    replace(ROLES, shared=frozenset({"vmbr1"})),
+], ids=["no guest bridge", "uplink", "with a NIC"])
+def test_a_bridge_gives_back_what_it_was_given_though_the_address_is_gone(roles: Roles) -> None:
+    kept = _before(plan(Desired(), ROLES, FRESH).changes, FRESH)
+    assert kept == set(OFF), "forwarding stays"
+    back = [Change("replace", sysctl) for sysctl in OFF]
+    changes = plan(Desired(), roles, NO_GATEWAY, kept=kept).changes
+    # An uplink's proxy_delay does nothing by itself and stays until it is none.
+    expected = back[:1] if roles.is_uplink("vmbr1") else back
+    assert [c for c in changes if c.item.device == "vmbr1"] == expected
+    assert list(removal(NO_GATEWAY, kept).changes) == back
+
+
+def test_what_an_administrator_has_set_is_not_given_back() -> None:
+    his = replace(FRESH, sysctls=FRESH.sysctls - set(OFF) | set(BRIDGE[2:]))
+    assert _before(plan(Desired(), ROLES, his).changes, his) == frozenset()
+    assert plan(Desired(), replace(ROLES, guest_bridges=()), NO_GATEWAY).changes == ()
+
+
+def test_what_a_value_was_first_counts() -> None:
+    later = replace(OFF[0], value=1)
+    assert first(frozenset(OFF), {later}) == frozenset(OFF)
+    assert in_use({*OFF, Sysctl("conf", "gone0", "proxy_arp", 0)}, ROLES, ()) == frozenset(OFF)
+
+
+def test_without_memory_our_address_says_that_the_bridge_was_ours() -> None:
+    """/run was cleared: the kernel's defaults it is."""
+    defaults = (OFF[0], replace(OFF[1], value=80))
+    there = replace(READY, interfaces=FRESH.interfaces)
+    assert [c.item for c in removal(there).changes] == [
+        *defaults, DeviceAddress("vmbr1", GATEWAY)]
+    kept = frozenset(OFF[1:])
+    assert [c.item for c in removal(there, kept).changes] == [
+        OFF[1], DeviceAddress("vmbr1", GATEWAY)], "proxy_arp was on before"
+
+
+NIC, VETH = (Interface(8, "eno1", mac="52:54:00:00:00:08", master="vmbr1"),
+             Interface(9, "veth101i0", "veth", mac="fe:24:11:00:00:01", master="vmbr1"))
+
+
+@pytest.mark.parametrize(("ports", "mac"), [
+    ((NIC, VETH), NIC.mac), ((VETH,), VETH.mac), ((), "")])
+def test_the_common_mac_leaves_with_the_guest_bridge(
+        ports: tuple[Interface, ...], mac: str) -> None:
+    """On a LAN it would be the MAC of several nodes."""
+    bridge = replace(VMBR1, mac=GATEWAY_MAC)
+    roles = replace(ROLES, guest_bridges=(bridge,), shared=frozenset({"vmbr1"}))
+    state = replace(SERVING, interfaces=(VMBR0, bridge, *ports), addresses=frozenset())
+    given = Change("replace", BridgeMac("vmbr1", mac))
+    changes = _changes(ONE, state, roles)
+    assert changes[0] == given
+    assert Change("replace", Neighbour(ADDRESS, "vmbr1", MAC)) in changes
+    assert given in removal(state).changes
+    assert given not in _changes(ONE, state, replace(ROLES, guest_bridges=(bridge,)))
+
+
+def test_a_bridge_with_an_address_and_guests_alone_keeps_the_mac_it_has() -> None:
+    bridge = replace(VMBR1, mac=VETH.mac, mac_stays=False)
+    roles = replace(ROLES, guest_bridges=(bridge,), shared=frozenset({"vmbr1"}))
+    state = replace(SERVING, interfaces=(VMBR0, bridge, VETH), addresses=frozenset())
+    assert _changes(Desired(), state, roles)[0] == Change(
+        "replace", BridgeMac("vmbr1", VETH.mac))
+    wired = replace(state, interfaces=(*state.interfaces, NIC))
+    assert not [c for c in _changes(Desired(), wired, roles) if isinstance(c.item, BridgeMac)]
