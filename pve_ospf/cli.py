@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from . import __version__
 from .errors import PveOspfError
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from .sync import Result
 
 _DESCRIPTION = """\
@@ -35,6 +38,7 @@ Full description: man pve-ospf
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; every error of ours ends here as one line and an exit code."""
+    sys.stdout, sys.stderr = _as_long_as_read(sys.stdout), _as_long_as_read(sys.stderr)
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -44,9 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.hint:
             print(error.hint, file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()  # `pve-ospf check | head`: the reader has had enough
-        return 1
     except KeyboardInterrupt:
         print("pve-ospf: interrupted", file=sys.stderr)
         return 130
@@ -54,6 +55,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"pve-ospf: {error.filename or 'the kernel'}: permission denied; run it as root",
               file=sys.stderr)
         return 3
+
+
+class _Pipe(io.FileIO):
+    """What is written after the reader has gone (`pve-ospf check | head -1`) is for nobody, and
+    no reason to stop: `apply` may be in the middle of a change."""
+
+    def write(self, data: ReadableBuffer) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def _as_long_as_read(stream: TextIO) -> TextIO:
+    if stream is None:  # closed by the caller
+        return stream
+    pipe = _Pipe(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(pipe), encoding=stream.encoding,
+                            errors=stream.errors, line_buffering=True)
 
 
 def _parser() -> argparse.ArgumentParser:
