@@ -16,7 +16,7 @@ from .evidence import Readings, Report, Row, Unread, known
 from .model import Announcement, Finding
 from .ospfhealth import daemon_findings, neighbour_fine, ospf_findings
 from .routes import BridgeMac, Change, DeviceAddress, Neighbour, Plan, Route, describe, plan
-from .sysctls import Sysctl
+from .sysctls import ALL, Sysctl
 
 MAY_PASS = frozenset({
     "missing-route", "extra-route", "missing-zebra", "extra-zebra", "missing-lsa", "extra-lsa",
@@ -89,7 +89,7 @@ def _plan(readings: Readings) -> Plan:
     """What a sync would change now; with the guests unknown, only what concerns bridges."""
     desired = (Desired(unknown=True) if isinstance(readings.guests, Unread)
                else readings.guests.desired)
-    return plan(desired, readings.roles, readings.state)
+    return plan(desired, readings.roles, readings.state, kept=readings.before)
 
 
 def _kernel(readings: Readings) -> Iterator[Finding]:
@@ -98,6 +98,7 @@ def _kernel(readings: Readings) -> Iterator[Finding]:
     holders = {a.address: a for a in readings.announcements}
     for change in planned.changes:
         yield _change(change, holders)
+    yield from _answering(readings, {c.item for c in planned.changes})
 
 
 def _change(change: Change, holders: dict[IPv4Address, Announcement]) -> Finding:
@@ -121,14 +122,31 @@ def _change(change: Change, holders: dict[IPv4Address, Announcement]) -> Finding
                     else f"is not a guest bridge of ours and has the gateway {item.address}")
             subject, code = item.device, f"{prefix}-gateway"
         case Sysctl():
-            code, text = _SYSCTLS[item.name, item.value]
+            code, text = _SYSCTLS[item.name, min(item.value, 1)]
             subject = item.device
     return Finding(code, subject, text, "pve-ospf sync")
+
+
+def _answering(readings: Readings, back: Collection[object]) -> Iterator[Finding]:
+    """Where this node answers ARP for whatever it has a route to, though others are on that LAN,
+    and a sync does not change it: somebody else has set it, so it is theirs to take back."""
+    shared = sorted({u.name for u in readings.roles.uplinks} | readings.roles.shared)
+    for name in (*shared, ALL):
+        off = Sysctl("conf", name, "proxy_arp", 0)
+        if replace(off, value=1) in readings.state.sysctls and off not in back:
+            where = "an uplink" if name != ALL else "on for every interface, uplinks too"
+            if name in readings.roles.shared:
+                where = "a guest bridge that leads to the network"
+            yield Finding(
+                "proxy-arp-on", name, f"proxy_arp is set, and it is {where}: this node answers "
+                "ARP there for addresses of others",
+                f"sysctl -w net.ipv4.conf.{name}.proxy_arp=0; who sets it: "
+                "grep -rs proxy_arp /etc/sysctl.conf /etc/sysctl.d /etc/network")
 
 
 _SYSCTLS = {
     ("forwarding", 1): ("forwarding-off", "does not forward, so packets of guests are dropped"),
     ("proxy_arp", 1): ("proxy-arp-off", "does not answer for the guests' gateways"),
     ("proxy_arp", 0): ("proxy-arp-on", "is no guest bridge, but answers for any address"),
-    ("proxy_delay", 80): ("proxy-delay", "is no guest bridge, but has proxy_delay 0"),
+    ("proxy_delay", 1): ("proxy-delay", "is no guest bridge, but has proxy_delay 0"),
     ("proxy_delay", 0): ("proxy-delay", "answers ARP requests for guests up to 0.8 s late")}

@@ -16,6 +16,7 @@ from .interfaces import Roles
 from .lsdb import ExternalLsa, KernelRoute, Neighbour, OspfInterface
 from .model import Announcement, Finding, Guest
 from .routes import KernelState
+from .sysctls import Sysctl
 
 Mark = Literal["yes", "no", "-", "?"]
 """yes, no, not called for, could not be read."""
@@ -69,7 +70,8 @@ class Readings:
     `ospf` is None where there is no `router ospf`, and lacks interfaces without a link;
     `lsas` are our own type-5 LSAs; `differences` is the text of what `pve-ospf apply` would
     change; `node_findings` is what is wrong with this node's own files (hookscript);
-    `unplugged` are uplinks without a link; `agent`: it answers hooks.
+    `unplugged` are uplinks without a link; `agent`: it answers hooks; `before` are the values
+    of guest bridges that a sync gives back where they are none any more.
     """
 
     node: str
@@ -86,6 +88,7 @@ class Readings:
     node_findings: tuple[Finding, ...] = ()
     unplugged: frozenset[str] = frozenset()
     agent: bool = True
+    before: frozenset[Sysctl] = frozenset()
 
     @property
     def ospf_interfaces(self) -> tuple[OspfInterface, ...]:

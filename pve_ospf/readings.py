@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from . import frrfiles, frrplan, lsdb, nudge, pve, report, rtnetlink, snippet, vtysh
+from . import before, frrfiles, frrplan, lsdb, nudge, pve, report, rtnetlink, snippet, vtysh
 from .check import compare, passing
 from .errors import CannotTell, Refused
 from .evidence import NEEDED_DAEMONS, Daemons, Guests, Readings, Report, Unread
@@ -23,6 +23,7 @@ from .lsdb import ExternalLsa, KernelRoute, Neighbour, OspfInterface
 from .model import Finding
 from .routes import KernelState
 from .sync import look
+from .sysctls import Sysctl
 
 PATIENCE = 2.0
 """Seconds a difference has to last before it counts. An announcement being made is in the
@@ -75,7 +76,7 @@ def read() -> Readings:
         node=node, config=config, roles=roles, state=state, guests=guests, zebra=zebra,
         lsas=lsas, neighbours=neighbours, ospf=ospf, daemons=_part("FRR's daemons", _daemons),
         differences=differences, node_findings=(*refusal, *_hookscript()),
-        unplugged=_unplugged(roles), agent=nudge.answering())
+        unplugged=_unplugged(roles), agent=nudge.answering(), before=_before(state))
 
 
 def reread(before: Readings) -> Readings:
@@ -85,7 +86,12 @@ def reread(before: Readings) -> Readings:
     roles = classify(before.config, state.interfaces, pve.ring_addresses())
     return replace(before, guests=guests, state=state, zebra=zebra, lsas=lsas, ospf=ospf,
                    neighbours=neighbours, roles=roles, unplugged=_unplugged(roles),
-                   agent=nudge.answering())
+                   agent=nudge.answering(), before=_before(state))
+
+
+def _before(state: KernelState) -> frozenset[Sysctl]:
+    """Without the redirects: they depend on who is away, which is not looked at here."""
+    return frozenset(s for s in before.kept(state.interfaces) if s.name.startswith("proxy_"))
 
 
 def _unread(what: str, error: CannotTell) -> Unread:

@@ -18,7 +18,7 @@ from pve_ospf.interfaces import classify
 from pve_ospf.lsdb import ExternalLsa, KernelRoute, OspfInterface
 from pve_ospf.model import GATEWAY, Finding, Guest, GuestNet, Interface
 from pve_ospf.routes import DeviceAddress, KernelState, Neighbour, Route
-from pve_ospf.sysctls import watched_sysctls
+from pve_ospf.sysctls import Sysctl, watched_sysctls
 
 CONFIG = parse("allow: [198.51.100.0/24, 10.1.0.0/24]\n", "pve-ospf.yaml", "pve1")
 MAC = "02:00:00:00:01:01"
@@ -256,6 +256,27 @@ def test_guests_that_are_not_attached_or_do_not_run_are_not() -> None:
 ], ids=["neighbours", "proxies", "gateway", "uplink's sysctls", "bridge's sysctls"])
 def test_the_rest_of_the_kernel(changes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert codes(compare(with_state(healthy(), **changes))) == expected
+
+
+@pytest.mark.parametrize("device", ["eth0", "all"])
+def test_an_uplink_that_answers_for_others(device: str) -> None:
+    """An administrator's, or left over by whatever: a sync does not change it."""
+    on = Sysctl("conf", device, "proxy_arp", 1)
+    sysctls = healthy().state.sysctls - {replace(on, value=0)} | {on}
+    report = compare(with_state(healthy(), sysctls=sysctls))
+    assert codes(report) == [("proxy-arp-on", device)]
+    assert f"sysctl -w net.ipv4.conf.{device}.proxy_arp=0" in report.findings[0].fix
+    ours = frozenset({replace(on, value=0)}) if device != "all" else frozenset()
+    (finding,) = compare(replace(with_state(healthy(), sysctls=sysctls), before=ours)).findings
+    assert finding.fix == "pve-ospf sync" or device == "all"
+
+
+def test_a_bridge_that_keeps_what_it_was_given_as_a_guest_bridge() -> None:
+    before = frozenset({Sysctl("conf", "vmbr9", "proxy_arp", 0),
+                        Sysctl("neigh", "vmbr9", "proxy_delay", 50)})
+    state = with_state(healthy(), interfaces=(*INTERFACES, Interface(9, "vmbr9", "bridge")))
+    assert codes(compare(replace(state, before=before))) == [
+        ("proxy-arp-on", "vmbr9"), ("proxy-delay", "vmbr9")]
 
 
 def test_entries_left_over() -> None:
