@@ -159,7 +159,8 @@ def desired(config: Config, guests: Collection[Guest], node: Node) -> Desired:
     return Desired(
         announcements=tuple(sorted(chosen)),
         findings=tuple(sorted(findings)),
-        claimed=frozenset((c.address, c.net.mac) for g in guests for c in claims(g)),
+        claimed=frozenset((c.address, c.net.mac) for g in guests if not g.incomplete
+                          for c in claims(g)),
         unknown=any(g.incomplete for g in here)
         or not node.running <= {g.vmid for g in guests})
 

@@ -19,7 +19,7 @@ from .picture import Cluster
 from .pve import PMXCFS, PVE, mounted, read
 
 SETTLE = 1.0
-"""Seconds a running guest's file has to be left alone before its interfaces count anew.
+"""Seconds a running guest's file has to be left alone before what it announces counts anew.
 
 A hot-plug writes the file several times, without the address in between (facts), and an
 address that goes and comes back within a second is away for ten (facts: MinLSArrival).
@@ -79,7 +79,8 @@ class GuestFiles:
         /etc/pve is not mounted, or does not know this node.
 
         `now` is in seconds. Of guests in `running` that were read before, changed interfaces
-        count only once their file has been left alone for SETTLE seconds; see due().
+        and hookscripts count only once their file has been left alone for SETTLE seconds; see
+        due().
         """
         if not (PVE.exists() or PMXCFS.exists()):
             return Cluster()
@@ -123,13 +124,19 @@ class GuestFiles:
 
 def _merged(known: _Seen | None, fresh: _Seen | None, running: bool, now: float) -> _Seen | None:
     """What counts of a file that was just read: all but the interfaces of a guest that runs,
-    which have to settle first."""
+    and whether it is ours, which have to settle first. One torn at a line's end shows nothing
+    of it (see guests.py for the others)."""
     if (not known or not fresh or not running or known.guest.node != fresh.guest.node
-            or fresh.guest.nets == known.guest.nets):
+            or _settling(fresh.guest) == _settling(known.guest)):
         return fresh
     return replace(fresh, guest=replace(fresh.guest, nets=known.guest.nets,
+                                        hookscript=known.guest.hookscript,
                                         incomplete=known.guest.incomplete),
                    settled=fresh.guest, due=now + SETTLE)
+
+
+def _settling(guest: Guest) -> tuple[object, ...]:
+    return guest.nets, guest.hookscript
 
 
 def read_guests() -> Cluster:

@@ -46,6 +46,10 @@ def parse(text: str, vmid: int, kind: GuestKind, node: str) -> tuple[Guest, tupl
         # Half-written, or a replication that has only made the file: Proxmox never leaves
         # a guest without a single key.
         problems.append(Problem(0, "the file holds no configuration"))
+    elif not text.endswith("\n"):
+        # Proxmox ends every line, so there is more to come: an address, or the hookscript.
+        incomplete = True
+        problems.append(Problem(0, "the file ends in the middle of a line"))
     nets = []
     for key, (line, value) in sorted(values.items()):
         if not _NET.fullmatch(key):

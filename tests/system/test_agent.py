@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -178,6 +178,34 @@ def test_a_file_without_the_address_for_a_moment_withdraws_nothing(lab: Lab, nod
         _gone(lab)  # the control: one that stays so is believed
         node.write(CONFIG, whole, 0o640)
         poll(lambda: known_to(lab.router("r3"), WEB), 5, "announced again")
+
+
+@pytest.mark.parametrize(("torn", "says"), [
+    (lambda whole: "", "holds no configuration"),
+    (lambda whole: whole[:whole.index("hookscript") + 4], "in the middle of a line"),
+    (lambda whole: whole[:whole.index(WEB) + 4], "in the middle of a line"),
+], ids=["empty", "before the hookscript", "in the address"])
+def test_a_file_that_is_torn_withdraws_nothing(
+        node: Node, torn: Callable[[str], str], says: str) -> None:
+    """However long it takes until it is whole: but for a stop, which is positive."""
+    whole = node.read(CONFIG)
+    with monitored(node) as here:
+        with said(node, says):
+            node.write(CONFIG, torn(whole), 0o640)
+        time.sleep(1.5)  # what is tested is that nothing follows when it has settled
+        hook(node, 101, "post-start")
+        assert "delete" not in would_do(node)
+        assert here.events(WEB) == []
+        node.write(CONFIG, whole, 0o640)
+        right(node)
+        assert here.events(WEB) == []
+        node.write(CONFIG, torn(whole), 0o640)
+        hook(node, 101, "post-stop")
+        poll(lambda: not node.routes(WEB, "proto", "205"), 5, "a stopped guest is withdrawn")
+        node.write(CONFIG, whole, 0o640)
+        hook(node, 101, "pre-start")
+        hook(node, 101, "post-start")
+    right(node)
 
 
 def test_detached_and_attached_while_it_runs(lab: Lab, node: Node) -> None:

@@ -104,7 +104,8 @@ def test_route_map_text_in_names_and_tags_reaches_nothing(node: Node, line: str)
     ("", "102.conf"),
     (OURS + "net0: rubbish\n", "102.conf:2"),
     (OURS + NET % "198.51.100.8/32" + "net1: name=eth1,bridge=vmbr1,frob=1\n", "102.conf:3"),
-    ("hookscript: loc", "102"),
+    ("hookscript: loc", "102.conf"),
+    (OURS + (NET % "198.51.100.8/32").rstrip(), "102.conf"),
 ])
 def test_a_half_written_guest_is_named_and_the_others_serve_on(
         node: Node, text: str, place: str) -> None:
@@ -113,10 +114,8 @@ def test_a_half_written_guest_is_named_and_the_others_serve_on(
     assert _routes(node) == [WEB, "198.51.100.8"]
     _hostile(node, text)
     done = _sync(node)
-    if "loc" not in text:
-        assert place in done.stderr
-        assert _routes(node) == [WEB, "198.51.100.8"], "it runs: what it may hold is kept"
-    assert WEB in _routes(node)
+    assert place in done.stderr
+    assert _routes(node) == [WEB, "198.51.100.8"], "it runs: what it may hold is kept"
 
 
 def test_etc_pve_absent_changes_nothing_and_is_exit_3(node: Node, lab: Lab) -> None:

@@ -187,6 +187,13 @@ def test_claims_of_the_whole_cluster_are_known() -> None:
         (IPv4Address("198.51.100.7"), MAC), (IPv4Address("198.51.100.9"), MAC)}
 
 
+def test_a_torn_file_claims_nothing_for_sure() -> None:
+    """Its own address would count as that of a guest which is not ours, and be withdrawn."""
+    torn = _guest(incomplete=True, hookscript=None)
+    assert _desired(torn).claimed == frozenset()
+    assert _desired(torn).unknown
+
+
 def test_a_guest_names_no_reason_of_its_own() -> None:
     (claim,) = claims(_guest())
     assert forbidden(CONFIG, _node(never=Never()), claim) is None

@@ -117,6 +117,15 @@ def test_a_file_without_a_key_is_half_written(text: str) -> None:
     assert problems[-1] == Problem(0, "the file holds no configuration")
 
 
+@pytest.mark.parametrize("text", ["hookscript: loc", f"hostname: web\n{NET[:40]}", "hostname: w",
+                                  f"hostname: web\n{NET}"])
+def test_a_file_that_ends_in_a_line_is_half_written(text: str) -> None:
+    """What is there may look whole, and what is missing cannot be known."""
+    guest, problems = parse(text, 101, "lxc", "pve1")
+    assert guest.incomplete
+    assert Problem(0, "the file ends in the middle of a line") in problems
+
+
 @pytest.mark.parametrize(("hookscript", "attached"), [
     ("local:snippets/pve-ospf", True), ("nfs-1:snippets/pve-ospf", True),
     ("local:snippets/pve-ospf-old", False), ("local:snippets/mine", False),
