@@ -33,12 +33,28 @@ def threats(neighbours: Collection[Neighbour], running: Collection[OspfInterface
     return tuple(_threats(neighbours, running, config, theirs))
 
 
-def missing(before: Collection[Neighbour], now: Collection[Neighbour]) -> tuple[Neighbour, ...]:
-    """Neighbours that are not what they were: gone, or no longer Full."""
-    seen = {(n.interface, n.router_id): n for n in now}
-    return tuple(n for n in before
-                 if not (there := seen.get((n.interface, n.router_id)))
-                 or n.full and not there.full)
+def missing(before: Collection[Neighbour], now: Collection[Neighbour],
+            interfaces: Collection[OspfInterface]) -> tuple[Neighbour, ...]:
+    """Neighbours that are not what they were: gone, or no longer Full; `interfaces` are now.
+
+    A neighbour is known by its address as well, for it may have come back under another id.
+    And a DR whose process starts over comes back as a DROther, between two of which 2-Way is
+    all that ever comes; it has to be Full with another router there, which is the new DR.
+    """
+    by_id = {(n.interface, n.router_id): n for n in now}
+    by_address = {(n.interface, n.address): n for n in now}
+    others = {i.name for i in interfaces if i.state == "DROther"
+              and any(n.full and n.interface == i.name for n in now)}
+
+    def lost(was: Neighbour) -> bool:
+        there = by_id.get((was.interface, was.router_id)) or by_address.get(
+            (was.interface, was.address))
+        if there is None or not was.full or there.full:
+            return there is None
+        return not (was.interface in others and there.state == "2-Way"
+                    and there.role == "DROther")
+
+    return tuple(filter(lost, before))
 
 
 def disturbs(commands: Collection[str]) -> bool:

@@ -185,7 +185,7 @@ def _tell(result: Result | None, before: str) -> bool:
 
 def _cleanup(_options: argparse.Namespace) -> int:
     """Before the package goes: everything of ours out of FRR and the kernel."""
-    from .apply import restore  # noqa: PLC0415
+    from .removal import restore  # noqa: PLC0415
     from .sync import remove_all  # noqa: PLC0415
     try:
         restore(_say)

@@ -107,9 +107,9 @@ def look(config: OspfdConfig, layout: Layout, *, force: bool = False) -> Plan:
                 *_queue(config, running), said & frrconf.statements(render(config)))
 
 
-def without_us(layout: Layout) -> tuple[tuple[Change, ...], str, str]:
-    """The files less everything that is ours; ospfd's running configuration ("" while it does
-    not run), and that less ours. Raises CannotTell, and Refused on half a block."""
+def without_us(layout: Layout) -> tuple[tuple[Change, ...], frozenset[Statement]]:
+    """The files less everything that is ours, and the statements that only we made, which
+    have to go from the running ospfd as well. Raises CannotTell, and Refused on half a block."""
     memory = frrfiles.recall()
     texts = {path: frrfiles.read(path) or "" for path, _ in layout.files}
     known = _known(texts, memory)
@@ -121,8 +121,7 @@ def without_us(layout: Layout) -> tuple[tuple[Change, ...], str, str]:
         files.append(Change(path, there, None if gone else theirs))
     said = frozenset[Statement]().union(
         *(frrconf.statements(change.new or "") for change in files))
-    running = vtysh.running_config("ospfd") if vtysh.running("ospfd") else ""
-    return tuple(files), running, frrconf.without(running, known - said, keep_interfaces=True)
+    return tuple(files), known - said
 
 
 def file_diff(changes: Iterable[Change]) -> list[str]:
@@ -142,6 +141,15 @@ def commands(plan: Plan) -> list[str]:
         return []
     with frrfiles.scratch(plan.target) as path:
         return [*plan.queue, *vtysh.reload_diff(path)]
+
+
+def differences(plan: Plan) -> list[str]:
+    """What would change, for a person to read: files, and what the running FRR is told."""
+    if plan.running is None:
+        return [*file_diff(plan.changes), "ospfd does not run."]
+    told = commands(plan)
+    return [*file_diff(plan.changes),
+            *(["The running FRR is told:", *(f"  {line}" for line in told)] if told else [])]
 
 
 def _check_owner(layout: Layout) -> None:

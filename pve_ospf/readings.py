@@ -14,7 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from . import before, frrfiles, frrplan, lsdb, nudge, pve, report, rtnetlink, snippet, vtysh
+from . import (
+    before,
+    frrfiles,
+    frrplan,
+    lsdb,
+    nudge,
+    pve,
+    report,
+    rtnetlink,
+    service,
+    snippet,
+    vtysh,
+)
 from .check import compare, passing
 from .errors import CannotTell, Refused
 from .evidence import NEEDED_DAEMONS, Daemons, Guests, Readings, Report, Unread
@@ -167,7 +179,7 @@ def _hookscript() -> Iterable[Finding]:
 def _daemons() -> Daemons:
     """zebra always starts when FRR does."""
     enabled = {"zebra", "ospfd"} if frrfiles.ospfd_enabled() else {"zebra"}
-    return Daemons(enabled=frozenset(enabled), at_boot=vtysh.starts_at_boot(),
+    return Daemons(enabled=frozenset(enabled), at_boot=service.starts_at_boot(),
                    running=frozenset(filter(vtysh.running, NEEDED_DAEMONS)))
 
 

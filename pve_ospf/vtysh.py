@@ -1,4 +1,4 @@
-"""The only way to FRR: its daemons' sockets, vtysh, ospfd -C, frr-reload.py, its service script.
+"""The only way to FRR: its daemons' sockets, vtysh, ospfd -C, frr-reload.py.
 
 What is read often is asked over the socket that vtysh itself uses (lib/vty.c, vtysh_read), one
 command and one answer at a time: vtysh's start costs 37 ms of CPU, more than any answer. A
@@ -12,25 +12,20 @@ import errno
 import json
 import os
 import re
-import select
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO
 
 from .errors import CannotTell, Refused
+from .program import Result, lines, run
 
 DAEMONS = Path("/usr/lib/frr")
 QUAGGA_DAEMONS = (Path("/usr/lib/quagga"), Path("/usr/sbin"))
 RUN = Path("/run/frr")
-SYSTEMD = Path("/run/systemd/system")
 RELOAD = DAEMONS / "frr-reload.py"
 
 _ALWAYS = frozenset({"watchfrr", "zebra", "mgmtd", "staticd"})
@@ -40,43 +35,6 @@ _DOES_IT_RUN = "Does FRR run? systemctl status frr; to set it up: pve-ospf apply
 _VERSION = re.compile(r"^ospfd version (\d+(?:\.\d+)*)", re.MULTILINE)
 _NOT_ENABLED = re.compile(r"% OSPF (is not enabled|instance not found)")
 _DIFF_HEADINGS = re.compile(r"Lines To (Delete|Add)|=+|")
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a finished program left behind; `code` is its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run(arguments: Sequence[str | Path], timeout: float) -> Result:
-    """Runs a program to its end, in the C locale; `timeout` is in seconds.
-
-    When the time is over, or an exception interrupts the wait, it and its children are killed.
-    Raises CannotTell when the time is over, and when the program is not there.
-    """
-    command = [str(word) for word in arguments]
-    # Files, not pipes: the daemons that frrinit.sh starts keep theirs open for ever.
-    with TemporaryFile() as out, TemporaryFile() as err:
-        try:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                                     env={**os.environ, "LC_ALL": "C"}, start_new_session=True)
-        except FileNotFoundError:
-            raise CannotTell(f"{command[0]} is not installed",
-                             "apt install frr frr-pythontools") from None
-        ended = False
-        try:
-            ended = _ends_within(child, timeout)
-        finally:  # also on Ctrl-C and when a hook's time is up: nobody else would end it
-            if not ended:
-                os.killpg(child.pid, signal.SIGKILL)
-            code = child.wait()
-        if not ended:
-            raise CannotTell(f"{' '.join(command)}: no answer within {timeout:g} s",
-                             "A daemon of FRR hangs; see: systemctl status frr")
-        return Result(code, _text(out), _text(err))
 
 
 def show(command: str, timeout: float = 2.0) -> object:
@@ -89,6 +47,15 @@ def show(command: str, timeout: float = 2.0) -> object:
     daemon = "ospfd" if " ospf" in command else "zebra"
     said = _asked(daemon, [f"{command} json"], timeout)[0].strip()
     return _json(command, said)
+
+
+def answers(daemon: str) -> bool:
+    """Whether this one daemon answers, whatever the others do."""
+    try:
+        _asked(daemon, ["show version"], 5)
+    except CannotTell:
+        return False
+    return True
 
 
 def show_and_config(command: str, timeout: float = 2.0) -> tuple[object, str]:
@@ -138,7 +105,7 @@ def _answer(connection: socket.socket, command: str, deadline: float) -> str:
         said += piece
     text = said[:-4].decode("utf-8", "surrogateescape")
     if said[-1]:
-        raise CannotTell(f"FRR refuses '{command}': {next(iter(_lines(text)), said[-1])}",
+        raise CannotTell(f"FRR refuses '{command}': {next(iter(lines(text)), said[-1])}",
                          _DOES_IT_RUN)
     return text
 
@@ -250,7 +217,7 @@ def configure(statements: Sequence[str]) -> None:
         words += ["-c", statement]
     result = run(["vtysh", *words], 10)
     if result.code:
-        raise Refused(f"FRR refused {'; '.join(statements)}: {_first_line(result)}")
+        raise Refused(f"FRR refused {'; '.join(statements)}: {result.first_line()}")
 
 
 def clear_process() -> None:
@@ -267,14 +234,14 @@ def validate(path: Path) -> list[str]:
     result = run(["vtysh", "-C", "-f", path], 20)
     if not result.code:
         return []
-    return [*_lines(result.out + result.err)] or [f"vtysh -C failed with {result.code}"]
+    return [*lines(result.out + result.err)] or [f"vtysh -C failed with {result.code}"]
 
 
 def validate_ospfd(path: Path) -> list[str]:
     """What ospfd itself finds wrong in a file of its own. Its exit code is always 0: what
     counts is what it says. The file must be readable to the user frr."""
     result = run([DAEMONS / "ospfd", "-C", "-f", path], 20)
-    return [line.partition("] ")[2] or line for line in _lines(result.err)
+    return [line.partition("] ")[2] or line for line in lines(result.err)
             if "on config line" in line]
 
 
@@ -285,7 +252,7 @@ def reload_diff(path: Path) -> list[str]:
     """
     result = run([RELOAD, "--daemon", "ospfd", "--test", path], 60)
     if result.code or "ERROR" in result.err:
-        raise CannotTell(f"frr-reload.py --test failed: {_first_line(result)}")
+        raise CannotTell(f"frr-reload.py --test failed: {result.first_line()}")
     commands: list[str] = []
     stanza = ""
     for line in result.out.splitlines():
@@ -306,74 +273,12 @@ def reload(path: Path) -> None:
     """
     result = run([RELOAD, "--stdout", "--daemon", "ospfd", "--reload", path], 60)
     if result.code:
-        raise Refused(f"frr-reload.py failed: {_first_line(result)}")
-
-
-def restart() -> None:
-    """Restarts FRR as a whole, so that daemons newly switched on start. Raises Refused."""
-    _service("restart")
-
-
-def stop() -> None:
-    """Stops FRR as a whole. Raises Refused."""
-    _service("stop")
-
-
-def starts_at_boot() -> bool:
-    """Whether systemd starts FRR; Proxmox ships it installed and not enabled. True where
-    there is no systemd to ask."""
-    return not SYSTEMD.exists() or not run(["systemctl", "is-enabled", "--quiet", "frr"], 20).code
-
-
-def start_at_boot(wanted: bool) -> None:
-    """Has systemd start FRR from now on, or no longer. Raises Refused."""
-    verb = "enable" if wanted else "disable"
-    result = run(["systemctl", verb, "--quiet", "frr"], 60)
-    if result.code:
-        raise Refused(f"systemctl {verb} frr failed: {_first_line(result)}")
-
-
-def _service(verb: str) -> None:
-    command = (["systemctl", verb, "frr"] if SYSTEMD.exists()
-               else [str(DAEMONS / "frrinit.sh"), verb])
-    if SYSTEMD.exists():
-        # frr.service may start three times in three minutes; one restart more stops FRR and
-        # leaves it stopped. Resetting a unit resets that count, too.
-        run(["systemctl", "reset-failed", "frr"], 20)
-    result = run(command, 120)
-    if result.code:
-        raise Refused(f"{' '.join(command)} failed: {_first_line(result)}",
-                      "See: systemctl status frr; journalctl -u frr")
+        raise Refused(f"frr-reload.py failed: {result.first_line()}")
 
 
 def _vtysh(arguments: Sequence[str], timeout: float) -> Result:
     result = run(["vtysh", *arguments], timeout)
     if result.code:
-        raise CannotTell(f"vtysh {' '.join(arguments)}: {_first_line(result)}",
+        raise CannotTell(f"vtysh {' '.join(arguments)}: {result.first_line()}",
                          _DOES_IT_RUN)
     return result
-
-
-def _ends_within(child: subprocess.Popen[bytes], timeout: float) -> bool:
-    # Popen.wait(timeout) looks every 50 ms only: as long again as vtysh takes.
-    process = os.pidfd_open(child.pid)
-    try:
-        return bool(select.select([process], [], [], timeout)[0])
-    finally:
-        os.close(process)
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode("utf-8", "surrogateescape")
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _first_line(result: Result) -> str:
-    """What a program said first, of errors rather than of progress."""
-    said = _lines(result.err) + _lines(result.out)
-    errors = [line for line in said if re.search(r"error|%|fail|refused", line, re.IGNORECASE)]
-    return (errors or said or [f"exit code {result.code}"])[0]

@@ -44,11 +44,26 @@ def test_a_neighbour_on_an_interface_that_is_left() -> None:
 
 def test_missing_is_who_went_or_is_no_longer_full() -> None:
     waiting = replace(ROUTER, state="2-Way", router_id=IPv4Address("10.0.0.2"))
-    assert missing([ROUTER, waiting], [ROUTER, waiting]) == ()
-    assert missing([ROUTER, waiting], [waiting]) == (ROUTER,)
-    assert missing([ROUTER], [replace(ROUTER, state="Init")]) == (ROUTER,)
-    assert missing([ROUTER], [replace(ROUTER, interface="eno7")]) == (ROUTER,)
-    assert missing([waiting], [replace(waiting, state="Full")]) == ()
+    assert missing([ROUTER, waiting], [ROUTER, waiting], []) == ()
+    assert missing([ROUTER, waiting], [waiting], []) == (ROUTER,)
+    assert missing([ROUTER], [replace(ROUTER, state="Init")], []) == (ROUTER,)
+    assert missing([ROUTER], [replace(ROUTER, interface="eno7")], []) == (ROUTER,)
+    assert missing([waiting], [replace(waiting, state="Full")], []) == ()
+
+
+def test_a_dr_that_starts_over_becomes_a_drother() -> None:
+    """2-Way between two DROthers is for good, provided that somebody is DR and Full with us."""
+    dr = replace(ROUTER, router_id=IPv4Address("10.0.0.2"), address=IPv4Address("192.0.2.2"))
+    other = replace(ROUTER, state="2-Way", role="DROther")
+    ours = OspfInterface("vmbr0", True, state="DROther")
+    assert missing([ROUTER, dr], [other, dr], [ours]) == ()
+    assert missing([ROUTER, dr], [other], [ours]) == (ROUTER, dr)
+    assert missing([ROUTER, dr], [other, dr], [replace(ours, state="Waiting")]) == (ROUTER,)
+    assert missing([ROUTER, dr], [replace(other, state="Init"), dr], [ours]) == (ROUTER,)
+
+
+def test_a_neighbour_under_another_id_is_known_by_its_address() -> None:
+    assert missing([ROUTER], [replace(ROUTER, router_id=IPv4Address("10.9.9.9"))], []) == ()
 
 
 def test_lists_and_route_maps_disturb_nobody() -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from pve_ospf import frrconf, frrplan, vtysh
+from pve_ospf import frrconf, frrplan
 from pve_ospf.frrfiles import Layout
 from pve_ospf.switches import switched_on
 
 
-@pytest.mark.skipif(vtysh.RUN.exists(), reason="FRR runs on this machine")
 def test_removal_makes_no_file(tmp_path: Path) -> None:
     zebra, ospfd = tmp_path / "zebra.conf", tmp_path / "ospfd.conf"
     ospfd.write_text("hostname mine\n" + frrconf.block("router ospf\n log-adjacency-changes\n"))

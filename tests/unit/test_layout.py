@@ -19,6 +19,7 @@ SHELLS = {
     *("guestfiles", "heal", "hookscript", "incoming", "journal", "look", "nudge", "onlink"),
     *("prestart", "pve", "pveapi", "qmp", "readings", "routers", "rtnetlink", "snippet"),
     *("before", "sync", "vtysh"),
+    *("installation", "objections", "program", "removal", "service", "verification"),
 }
 OUTSIDE = {
     *("fcntl", "os", "pathlib", "shutil", "socket", "subprocess", "syslog", "time"),
@@ -28,7 +29,7 @@ DOORS = {
     "pyroute2": {"rtnetlink"},
     "proxmoxer": {"pveapi"},
     "requests": {"pveapi"},
-    "subprocess": {"pveapi", "vtysh"},
+    "subprocess": {"program", "pveapi"},
 }
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 PURE = [name for name in MODULES if name not in SHELLS]

@@ -1,4 +1,4 @@
-"""vtysh.run on real children: none of them outlives the wait for it."""
+"""program.run on real children: none of them outlives the wait for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pve_ospf import vtysh
+from pve_ospf import program
 from pve_ospf.errors import CannotTell
 
 SCRIPT = "echo $$ >{0}/shell; sleep 60 & echo $! >{0}/sleep; : >{0}/started; wait"
@@ -54,7 +54,7 @@ def _no_child_left() -> bool:
 
 
 def _run(directory: Path, timeout: float) -> None:
-    vtysh.run(["sh", "-c", SCRIPT.format(directory)], timeout)
+    program.run(["sh", "-c", SCRIPT.format(directory)], timeout)
 
 
 @pytest.mark.usefixtures("alarm")

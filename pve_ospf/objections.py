@@ -1,0 +1,51 @@
+"""What speaks against a change before it is made: what it would cut, or lose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from . import adjacency, frrplan, lsdb, verification, vtysh
+from .errors import Refused
+from .frrplan import Plan
+from .lsdb import Neighbour
+
+Out = Callable[[str], None]
+
+
+def check_others(plan: Plan, force: bool, out: Out) -> None:
+    """Refuses to restart daemons that somebody routes with. FRR has no way to start
+    one alone and have watchfrr look after it but its reload, which sets more than what is ours:
+    it switches IPv6 forwarding on (8.4, 10.3)."""
+    others = vtysh.others() if plan.running is None else []
+    if others and not force:
+        raise Refused(
+            f"ospfd does not run, and to start it FRR is restarted: that cuts {', '.join(others)}",
+            "To do it: pve-ospf apply --force. To start ospfd without that: set ospfd=yes in\n"
+            f"{frrplan.DAEMONS}, then: systemctl reload frr (which makes all of FRR what its "
+            "files say,\nand switches IPv6 forwarding on), then: pve-ospf apply")
+    if others:
+        out(f"{', '.join(others)} will be restarted, too (--force)")
+
+
+def check_neighbours(plan: Plan, before: Collection[Neighbour], force: bool,
+                     out: Out) -> tuple[Neighbour, ...]:
+    """Refuses what would lose a neighbour; returns those that `force` gives up."""
+    if plan.running is None:
+        out("Which timers and area the neighbours use cannot be known before ospfd runs.")
+        return ()
+    interfaces = lsdb.ospf_interfaces(vtysh.show(lsdb.INTERFACES))
+    found = adjacency.threats(before, interfaces, plan.config, plan.kept)
+    if found and not force:
+        raise Refused(str(found[0]), "\n".join([
+            *map(str, found[1:]),
+            "To keep what is in use there, write into /etc/pve/pve-ospf.yaml:",
+            *(f"  {key}" for key in sorted({key for threat in found for key in threat.keys})),
+            "To change it (on the neighbours first): pve-ospf apply --force"]))
+    now = verification.router_id()
+    if before and now not in (None, str(plan.config.router_id)) and not force:
+        raise Refused(f"the router id would become {plan.config.router_id}; OSPF must start over "
+                      "for that, and every neighbour is lost for some seconds",
+                      f"To do it: pve-ospf apply --force. To keep the old one: router-id: {now}")
+    for threat in found:
+        out(f"{threat} (--force)")
+    return tuple(threat.neighbour for threat in found)
