@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .frrconf import Statement
 from .lsdb import Neighbour, OspfInterface
 from .ospfd import OspfdConfig
+from .ospfd import OspfInterface as SpeakingInterface
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +76,20 @@ def _threats(neighbours: Collection[Neighbour], running: Collection[OspfInterfac
                              (f"uplinks: [{neighbour.interface}]",))
         elif now is not None:
             differences = tuple(
-                (what, was, will) for what, was, will in (
-                    ("area", str(now.area), str(then.area)),
-                    ("hello-interval", f"{now.hello_interval:g}", str(then.hello)),
-                    ("dead-interval", str(now.dead_interval), str(then.dead)))
-                if was != will)
+                (what, was, will) for what, was, will in _compared(now, then) if was != will)
             if differences:
                 yield Threat(neighbour, ", ".join(f"its {what} is {was}, ours would be {will}"
                                                   for what, was, will in differences),
                              tuple(f"{what}: {was}" for what, was, _ in differences))
+
+
+def _compared(now: OspfInterface, then: SpeakingInterface) -> Iterator[tuple[str, str, str]]:
+    """What neighbours compare, as it is and as it would be. Several hellos a second carry an
+    interval of 0, which nobody compares with anything."""
+    yield "area", str(now.area), str(then.area)
+    yield "dead-interval", str(now.dead_interval), str(then.dead)
+    if not (now.hello_interval < 1 and then.minimal):
+        yield "hello-interval", f"{now.hello_interval:g}", str(then.hello)
 
 
 def _kept(interface: str, theirs: Collection[Statement]) -> bool:

@@ -8,18 +8,19 @@ from . import frrconf, frrfiles, frrplan, installation, objections, service, ver
 from .errors import Refused
 from .frrplan import Plan
 from .ospfd import render
+from .secrecy import hidden
 
 Out = Callable[[str], None]
 
 
 def generate() -> str:
-    """Our part of each of FRR's files on this node, each under its name.
+    """Our part of each of FRR's files on this node, each under its name; keys are hidden.
 
     Raises Refused, ConfigError and CannotTell, as apply does.
     """
     config, layout = frrplan.wanted()
-    return "".join(f"! {path}\n{frrconf.block(render(config, part))}"
-                   for path, part in layout.files)
+    return hidden("".join(f"! {path}\n{frrconf.block(render(config, part))}"
+                          for path, part in layout.files))
 
 
 def apply(dry_run: bool, force: bool, out: Out) -> None:
@@ -32,7 +33,7 @@ def apply(dry_run: bool, force: bool, out: Out) -> None:
     with frrfiles.alone():
         config, layout = frrplan.wanted()
         plan = frrplan.look(config, layout, force=force)
-        if not plan.changes and plan.agrees and service.starts_at_boot():
+        if not (plan.changes or plan.idle) and plan.agrees and service.starts_at_boot():
             installation.publish(config.router_id, out)
             out("Nothing to change: the configuration is installed and FRR follows it.")
             return

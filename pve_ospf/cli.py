@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from . import __version__
 from .errors import PveOspfError
+from .secrecy import hidden
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -44,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except PveOspfError as error:
-        print(f"pve-ospf: {error.message}", file=sys.stderr)
+        print(hidden(f"pve-ospf: {error.message}"), file=sys.stderr)
         if error.hint:
-            print(error.hint, file=sys.stderr)
+            print(hidden(error.hint), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("pve-ospf: interrupted", file=sys.stderr)
@@ -93,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
             "vmid", metavar="VMID", type=_vmid, nargs="+")
     check = _command(commands, "check", _check, "compare running guests with what is announced")
     check.add_argument("--json", action="store_true", help="for programs: stable keys")
-    _command(commands, "generate", _generate, "print the OSPF configuration of this node")
+    generate = _command(commands, "generate", _generate,
+                        "print the OSPF configuration of this node")
+    generate.add_argument("--router", action="store_true",
+                          help="print what its routers need, instead")
     sync = _command(commands, "sync", _sync, "make routes and entries what they should be")
     sync.add_argument("--dry-run", action="store_true", help="show the changes, make none")
     _command(commands, "agent", _agent, "what pve-ospf.service runs: keep this node right")
@@ -118,7 +122,8 @@ def _vmid(text: str) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    """Whatever a line quotes, of FRR's or an administrator's, no key is shown."""
+    print(hidden(line), flush=True)
 
 
 # Each command imports what it needs: `--help` and a wrong argument answer at once, without
@@ -135,9 +140,10 @@ def _apply(options: argparse.Namespace) -> int:
     return 1 if _tell(sync(), "") else 0
 
 
-def _generate(_options: argparse.Namespace) -> int:
+def _generate(options: argparse.Namespace) -> int:
     from .apply import generate  # noqa: PLC0415
-    print(generate(), end="")
+    from .frrplan import for_routers  # noqa: PLC0415
+    print(for_routers() if options.router else generate(), end="")
     return 0
 
 

@@ -5,9 +5,15 @@ Pure. What may be written, with the defaults:
     allow: [198.51.100.0/24, {prefix: 203.0.113.0/28, guests: [101], bridges: [vmbr1]}]
     area: 0                       # number or dotted quad
     router-id: auto               # the first uplink's address
-    uplinks: auto                 # or a list of interface names
+    uplinks: auto                 # or a list of names, and of mappings as below
     hello-interval: 1             # seconds, 1-65535
     dead-interval: 3              # seconds, more than hello-interval
+    minimal-hellos: 4             # instead of the two: hellos a second, 2-10, dead after 1 s
+    cost: 10                      # 1-65535; FRR's own by default
+    network: broadcast            # or point-to-point; FRR's own by default
+    bfd: false
+    authentication: none          # or the name of a key of the keys' file (keys.py)
+    transit: false                # whether strangers' traffic may cross a node with two uplinks
     guest-bridges: auto           # or a list; `auto` may stand in the list
     tunnels:
       policy: passive             # or high-cost
@@ -15,13 +21,17 @@ Pure. What may be written, with the defaults:
       interfaces: auto            # or a list of names and patterns; `auto` may stand in it
     nodes:
       pve1: {router-id: 10.0.0.1} # any key of the above but allow, for one node
+
+An uplink may have keys of its own, from hello-interval to authentication:
+
+    uplinks: [vmbr0, {name: eno2, cost: 20, network: point-to-point}]
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 from typing import Any, Literal
@@ -33,6 +43,7 @@ from .errors import ConfigError
 AUTO = "auto"
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,15}")
 _PATTERN = re.compile(r"[A-Za-z0-9_.:*?-]{1,15}")
+KEY_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?")
 
 ALLOW_HINT = """\
@@ -79,17 +90,43 @@ class Tunnels:
 
 
 @dataclass(frozen=True, slots=True)
+class Speaking:
+    """How OSPF speaks on an interface. Intervals are seconds; None leaves it to FRR, or to a
+    line of the administrator's. `minimal_hellos` a second take the place of both intervals;
+    `authentication` is the name of a key, "" none."""
+
+    hello_interval: int = 1
+    dead_interval: int = 3
+    minimal_hellos: int | None = None
+    cost: int | None = None
+    network: Literal["broadcast", "point-to-point"] | None = None
+    bfd: bool = False
+    authentication: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """pve-ospf.yaml as it applies to one node. Intervals are seconds."""
+    """pve-ospf.yaml as it applies to one node. `speaking` holds for every uplink but those
+    that `uplink_speaking` names."""
 
     allow: tuple[Allow, ...]
     area: IPv4Address = IPv4Address(0)
     router_id: IPv4Address | None = None
     uplinks: NameList = field(default_factory=NameList)
-    hello_interval: int = 1
-    dead_interval: int = 3
+    speaking: Speaking = field(default_factory=Speaking)
+    uplink_speaking: tuple[tuple[str, Speaking], ...] = ()
+    transit: bool = False
     guest_bridges: NameList = field(default_factory=NameList)
     tunnels: Tunnels = field(default_factory=Tunnels)
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether any key is needed."""
+        return any(s.authentication for s in (self.speaking, *dict(self.uplink_speaking).values()))
+
+    def speaking_on(self, uplink: str) -> Speaking:
+        """How OSPF speaks on an uplink."""
+        return dict(self.uplink_speaking).get(uplink, self.speaking)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -115,14 +152,14 @@ def parse(text: str, source: str, node: str) -> Config:
     is made. Raises ConfigError; an empty file is one too, because that is what a
     half-written file looks like.
     """
-    document = _document(text, source)
-    top = _Section(source, "", document)
+    written = document(text, source, "nothing is announced", ALLOW_HINT)
+    top = _Section(source, "", written)
     top.only({"allow", "nodes", *_KEYS})
-    if "allow" not in document:
+    if "allow" not in written:
         raise ConfigError(f"{source}: the required key 'allow' is missing, so nothing is "
                           "announced", ALLOW_HINT)
     values: dict[str, Any] = {"allow": top.take("allow", _allow), **_values(top)}
-    nodes = top.take("nodes", _mapping) if "nodes" in document else {}
+    nodes = top.take("nodes", _mapping) if "nodes" in written else {}
     chosen = dict(values)
     for name, overrides in nodes.items():
         if not isinstance(name, str) or not _NODE.fullmatch(name):
@@ -130,16 +167,18 @@ def parse(text: str, source: str, node: str) -> Config:
         section = _Section(source, f"nodes.{name}.", overrides)
         section.only(set(_KEYS))
         merged = {**values, **_values(section)}
-        _consistent(merged, section)
+        _config(merged, section)
         if name == node:
             chosen = merged
-    _consistent(values, top)
-    return Config(**chosen)
+    _config(values, top)
+    return _config(chosen, top)
 
 
-def _document(text: str, source: str) -> dict[str, Any]:
+def document(text: str, source: str, therefore: str, hint: str = "") -> dict[str, Any]:
+    """The mapping a file consists of. Raises ConfigError, of an empty one with what follows
+    from that; none of them shows anything of the file but its keys."""
     try:
-        document = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 (a SafeLoader)
+        found = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 (a SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{source}:{mark.line + 1}" if mark else source
@@ -148,12 +187,12 @@ def _document(text: str, source: str) -> dict[str, Any]:
         raise ConfigError(f"{source}: not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from error
-    if document is None:
-        raise ConfigError(f"{source}: the file is empty, so nothing is announced", ALLOW_HINT)
-    if not isinstance(document, dict):
+    if found is None:
+        raise ConfigError(f"{source}: the file is empty, so {therefore}", hint)
+    if not isinstance(found, dict):
         raise ConfigError(f"{source}: expected 'key: value' lines, found a "
-                          f"{type(document).__name__}", ALLOW_HINT)
-    return document
+                          f"{type(found).__name__}", hint)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,15 +233,38 @@ def _values(section: _Section) -> dict[str, Any]:
             for key, (name, convert) in _KEYS.items() if key in section.mapping}
 
 
-def _consistent(values: dict[str, Any], section: _Section) -> None:
-    config = Config(**values)
-    if config.dead_interval <= config.hello_interval:
-        raise section.error("dead-interval", f"{config.dead_interval} s is not longer than the "
-                            f"hello-interval of {config.hello_interval} s")
+def _config(values: Mapping[str, Any], section: _Section) -> Config:
+    """The values put together. Raises ConfigError when they contradict each other."""
+    rest = dict(values)
+    written = {name: rest.pop(name) for name, _ in _SPEAKING.values() if name in rest}
+    names, overrides = rest.pop("uplinks", (NameList(), ()))
+    default = _speaking(Speaking(), written, section, "")
+    config = Config(**rest, uplinks=names, speaking=default, uplink_speaking=tuple(
+        (name, _speaking(default, own, section, f"uplinks.{name}.")) for name, own in overrides))
     for name in config.uplinks.names:
         if config.tunnels.interfaces.names_it(name):
             raise section.error("uplinks", f"{name} is listed under tunnels.interfaces too; "
                                 "it can be only one of the two")
+    return config
+
+
+_INTERVALS = frozenset({"hello_interval", "dead_interval"})
+
+
+def _speaking(default: Speaking, written: Mapping[str, Any], section: _Section,
+              place: str) -> Speaking:
+    """`default` with what was written in one place. There, intervals and `minimal-hellos`
+    exclude each other; what stands in a nearer place wins."""
+    if "minimal_hellos" in written and _INTERVALS & set(written):
+        raise section.error(f"{place}minimal-hellos", "stands in the place of hello-interval and "
+                            "dead-interval; write one or the others")
+    if _INTERVALS & set(written):
+        default = replace(default, minimal_hellos=None)
+    found = replace(default, **written)
+    if found.minimal_hellos is None and found.dead_interval <= found.hello_interval:
+        raise section.error(f"{place}dead-interval", f"{found.dead_interval} s is not longer than "
+                            f"the hello-interval of {found.hello_interval} s")
+    return found
 
 
 def _mapping(value: Any) -> dict[Any, Any]:
@@ -305,6 +367,57 @@ def _name_list(pattern: re.Pattern[str], mixed: bool) -> Callable[[Any], NameLis
     return convert
 
 
+def _uplinks(value: Any) -> tuple[NameList, tuple[tuple[str, dict[str, Any]], ...]]:
+    """Names, and what was written for some of them."""
+    if value == AUTO:
+        return NameList(), ()
+    entries = [_uplink(entry, f"[{number}]")
+               for number, entry in enumerate(_sequence(value, "interface names"))]
+    names = _name_list(_NAME, False)([name for name, _ in entries])
+    for name in names.names:
+        if names.names.count(name) > 1:
+            raise _Wrong(f"{name} is written twice")
+    return names, tuple((name, own) for name, own in entries if own)
+
+
+def _uplink(entry: Any, place: str) -> tuple[Any, dict[str, Any]]:
+    if not isinstance(entry, dict):
+        return entry, {}
+    if "name" not in entry:
+        raise _Wrong("the key 'name' is missing", place)
+    own = {}
+    for key, value in entry.items():
+        if key == "name":
+            continue
+        if key not in _SPEAKING:
+            raise _Wrong(f"unknown key; allowed: {', '.join(sorted({'name', *_SPEAKING}))}",
+                         f"{place}.{key}")
+        name, convert = _SPEAKING[key]
+        try:
+            own[name] = convert(value)
+        except _Wrong as wrong:
+            raise _Wrong(wrong.problem, f"{place}.{key}") from None
+    return entry["name"], own
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Wrong(f"{value!r} is neither true nor false")
+    return value
+
+
+def _network_type(value: Any) -> str:
+    if value not in ("broadcast", "point-to-point"):
+        raise _Wrong(f"{value!r} is not a network type; allowed: broadcast, point-to-point")
+    return str(value)
+
+
+def _key_name(value: Any) -> str:
+    if not isinstance(value, str) or not KEY_NAME.fullmatch(value):
+        raise _Wrong(f"{value!r} is not a key's name; allowed: none, or a name of the keys' file")
+    return "" if value == "none" else value
+
+
 def _policy(value: Any) -> str:
     if value not in ("passive", "high-cost"):
         raise _Wrong(f"{value!r} is not a policy; allowed: passive, high-cost")
@@ -326,12 +439,22 @@ def _tunnels(value: Any) -> Tunnels:
     return Tunnels(**taken)
 
 
+_SPEAKING: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "hello-interval": ("hello_interval", _integer(1, 65535, " (seconds)")),
+    "dead-interval": ("dead_interval", _integer(1, 65535, " (seconds)")),
+    "minimal-hellos": ("minimal_hellos", _integer(2, 10, " (a second)")),
+    "cost": ("cost", _integer(1, 65535)),
+    "network": ("network", _network_type),
+    "bfd": ("bfd", _truth),
+    "authentication": ("authentication", _key_name),
+}
+
 _KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "area": ("area", _area),
     "router-id": ("router_id", _router_id),
-    "uplinks": ("uplinks", _name_list(_NAME, False)),
-    "hello-interval": ("hello_interval", _integer(1, 65535, " (seconds)")),
-    "dead-interval": ("dead_interval", _integer(1, 65535, " (seconds)")),
+    "uplinks": ("uplinks", _uplinks),
+    **_SPEAKING,
+    "transit": ("transit", _truth),
     "guest-bridges": ("guest_bridges", _name_list(_NAME, True)),
     "tunnels": ("tunnels", _tunnels),
 }

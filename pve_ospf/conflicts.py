@@ -102,10 +102,21 @@ def _interface(name: str, text: str, config: OspfdConfig) -> str:
 def _speaking(text: str, interface: OspfInterface) -> str:
     if text == "passive":
         return "it is an uplink"
-    ours = {"area": str(interface.area), "hello-interval": str(interface.hello),
-            "dead-interval": str(interface.dead),
+    dead = (f"minimal hello-multiplier {interface.minimal}" if interface.minimal
+            else str(interface.dead))
+    ours = {"area": str(interface.area), "dead-interval": dead,
             "retransmit-interval": str(interface.retransmit)}
+    if not interface.minimal:
+        ours["hello-interval"] = str(interface.hello)
     if interface.cost is not None:
         ours["cost"] = str(interface.cost)
+    if interface.network:
+        ours["network"] = interface.network
+    if interface.key:
+        ours["authentication"] = (f"key-chain {interface.key.chain}" if interface.key.chain
+                                  else "message-digest")
     key, _, value = text.partition(" ")
+    if key == "message-digest-key" and interface.key and value.startswith(
+            f"{interface.key.id} "):
+        return "our block has another key of that number"
     return f"our block sets it to {ours[key]}" if value != ours.get(key, value) else ""

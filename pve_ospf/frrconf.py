@@ -26,7 +26,9 @@ _BEGIN = re.compile(r"!\s*pve-ospf begin\b")
 _END = re.compile(r"!\s*pve-ospf end\b")
 _OURS = re.compile(rf"(no )?(ip prefix-list {NAMESPACE}(-\S+)? "
                    rf"|redistribute kernel route-map {NAMESPACE}$)")
-_OUR_STANZA = re.compile(rf"route-map {NAMESPACE} ")
+_OUR_STANZA = re.compile(rf"route-map {NAMESPACE} |key chain {NAMESPACE}-")
+_DEEPER = re.compile(r"key \d+")
+"""What opens a level of its own below a key chain, with an `exit` of its own."""
 _OPENS = re.compile(
     r"(interface|router|route-map|vrf|key chain|line|bfd$|mpls ldp|l2vpn|pseudowire|rpki|"
     r"segment-routing|nexthop-group|pbr-map)\b")
@@ -72,20 +74,21 @@ def block(body: str) -> str:
 
 def lines(text: str) -> Iterator[Line]:
     """The lines of a file with the stanza each belongs to, as FRR would read it."""
-    stanza = ""
+    stanza, deeper = "", False
     for number, raw in enumerate(text.split("\n"), 1):
         words = " ".join(raw.split())
         if not words or words[0] in "!#":
             yield Line(number, raw, stanza)
         elif words in _CLOSES:
-            yield Line(number, raw, stanza, closes=True)
-            stanza = ""
+            yield Line(number, raw, stanza, closes=not deeper)
+            stanza, deeper = stanza if deeper else "", False
         elif _OPENS.match(words) and not raw[0].isspace():
-            stanza = words
+            stanza, deeper = words, False
             yield Line(number, raw, stanza, opens=True)
         else:
             if not raw[0].isspace() and _TOP.match(words):
                 stanza = ""
+            deeper = deeper or bool(stanza.startswith("key chain ") and _DEEPER.fullmatch(words))
             yield Line(number, raw, stanza, Statement(stanza, words))
 
 
@@ -216,4 +219,5 @@ def _emptied(stanza: list[Line], gone: set[int]) -> set[int]:
     said = {line.number for line in stanza if line.statement}
     if not stanza[0].ours and (not said & gone or said - gone):
         return set()
-    return {line.number for line in stanza if line.opens or line.closes}
+    return {line.number for line in stanza
+            if line.opens or " ".join(line.raw.split()) in _CLOSES}

@@ -95,7 +95,12 @@ def read(path: Path) -> str | None:
 
 def ospfd_enabled() -> bool:
     """Whether FRR starts ospfd when it starts."""
-    return any(switches.enabled(read(path) or "", "ospfd")
+    return enabled("ospfd")
+
+
+def enabled(daemon: str) -> bool:
+    """Whether FRR starts this daemon when it starts."""
+    return any(switches.enabled(read(path) or "", daemon)
                for path in (FRR / "daemons", *MORE_SWITCHES))
 
 
@@ -189,7 +194,9 @@ def _keep(path: Path) -> None:
 
 
 def _owned(path: Path, change: Change) -> None:
-    if change.private:
+    if change.path.is_relative_to(STATE):
+        path.chmod(0o600)  # there may be a key in what we remember
+    elif change.private:
         path.chmod(0o640)
         shutil.chown(path, "frr", "frr")
     elif change.path.exists():

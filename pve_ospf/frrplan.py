@@ -13,13 +13,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import frrconf, frrfiles, pve, rtnetlink, switches, vtysh
+from . import frrconf, frrfiles, pve, rekey, rtnetlink, switches, vtysh
 from .conflicts import conflicts, sets_work_queue
 from .errors import Refused
 from .frrconf import Statement
 from .frrfiles import Change, Layout, Memory
-from .interfaces import classify
-from .ospfd import Dialect, OspfdConfig, build, render
+from .interfaces import Roles, classify
+from .ospfd import Dialect, OspfdConfig, build, render, router_side
+from .secrecy import hidden
 
 DAEMONS = frrfiles.FRR / "daemons"
 VTYSH_CONF = frrfiles.FRR / "vtysh.conf"
@@ -32,6 +33,12 @@ class Switch:
 
     change: Change
     former: str | None
+    daemon: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the former line is remembered by: the file, and with several in it what for."""
+        return f"{self.change.path}{f' {self.daemon}' if self.daemon not in ('', 'ospfd') else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,12 @@ class Plan:
         return (*(c for c in self.files if c.old != c.new), *(s.change for s in self.switches))
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        """Daemons that have to run beside an ospfd that does, and do not."""
+        return tuple(name for name in self.config.daemons
+                     if self.running is not None and not vtysh.running(name))
+
+    @property
     def agrees(self) -> bool:
         """Whether the running daemons do what they shall."""
         return (self.running is not None and self.target is not None and not self.queue
@@ -72,12 +85,24 @@ def wanted() -> tuple[OspfdConfig, Layout]:
 
     Raises Refused, ConfigError and CannotTell.
     """
+    config, _ = _built()
+    return config, frrfiles.layout(config.dialect)
+
+
+def for_routers() -> str:
+    """What this node's routers need. Raises as wanted()."""
+    config, roles = _built()
+    return router_side(config, roles.uplinks)
+
+
+def _built() -> tuple[OspfdConfig, Roles]:
     node = pve.node_name()
     config = pve.read_config(node)
     dialect = Dialect(vtysh.version())
     interfaces = rtnetlink.interfaces()
-    return (build(config, classify(config, interfaces, pve.ring_addresses()), dialect, interfaces),
-            frrfiles.layout(dialect))
+    roles = classify(config, interfaces, pve.ring_addresses())
+    keys = pve.read_keys() if config.authenticates else {}
+    return build(config, roles, dialect, interfaces, keys), roles
 
 
 def look(config: OspfdConfig, layout: Layout, *, force: bool = False) -> Plan:
@@ -102,7 +127,7 @@ def look(config: OspfdConfig, layout: Layout, *, force: bool = False) -> Plan:
                                          known, str(path)))
                   for path, part in layout.files)
     target = frrconf.install(bare, frrconf.block(render(config, "ospfd")), (), "")
-    return Plan(config, layout, files, _switches(layout), running,
+    return Plan(config, layout, files, _switches(layout, config.daemons), running,
                 None if running is None else target, frrconf.statements(bare),
                 *_queue(config, running), said & frrconf.statements(render(config)))
 
@@ -132,7 +157,7 @@ def file_diff(changes: Iterable[Change]) -> list[str]:
             (change.old or "").splitlines(), (change.new or "").splitlines(),
             str(change.path) if change.old is not None else "/dev/null",
             str(change.path) if change.new is not None else "/dev/null", n=0, lineterm="")
-    return lines
+    return [hidden(line) for line in lines]
 
 
 def commands(plan: Plan) -> list[str]:
@@ -140,7 +165,21 @@ def commands(plan: Plan) -> list[str]:
     if plan.target is None or plan.agrees:
         return []
     with frrfiles.scratch(plan.target) as path:
-        return [*plan.queue, *vtysh.reload_diff(path)]
+        return [hidden(line) for line in (*plan.queue, *vtysh.reload_diff(path))]
+
+
+def reload(target: str) -> None:
+    """Makes the running ospfd what `target` says. Raises Refused and CannotTell.
+
+    What differs in keys goes first and by a file: of frr-reload it would come to stand in the
+    process list.
+    """
+    told = rekey.statements(vtysh.running_config("ospfd"), target)
+    if told:
+        with frrfiles.scratch("\n".join([*told, ""])) as path:
+            vtysh.load(path)
+    with frrfiles.scratch(target) as path:
+        vtysh.reload(path)
 
 
 def differences(plan: Plan) -> list[str]:
@@ -213,12 +252,13 @@ def _queue(config: OspfdConfig, running: str | None) -> tuple[tuple[str, ...], t
     return tuple(s.text for s in ours), tuple(before or [f"no {WORK_QUEUE}"])
 
 
-def _switches(layout: Layout) -> tuple[Switch, ...]:
+def _switches(layout: Layout, needed: Iterable[str]) -> tuple[Switch, ...]:
     found = []
-    if not frrfiles.ospfd_enabled():
-        old = frrfiles.read(DAEMONS)
-        new, former = switches.enable(old or "", "ospfd")
-        found.append(Switch(Change(DAEMONS, old, new, private=False), former))
+    old = frrfiles.read(DAEMONS)
+    for daemon in (name for name in needed if not frrfiles.enabled(name)):
+        new, former = switches.enable(old or "", daemon)
+        found.append(Switch(Change(DAEMONS, old, new, private=False), former, daemon))
+        old = new
     conf = frrfiles.read(VTYSH_CONF)
     if layout.kind == "split" and not switches.is_split(conf or ""):
         new, former = switches.split(conf or "")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from . import frrconf, frrfiles, pve, service, verification, vtysh
+from . import frrconf, frrfiles, frrplan, pve, service, verification, vtysh
 from .ending import ENDING, end, held, later, reason, to_whom_listens
 from .errors import CannotTell, PveOspfError, Refused
 from .frrfiles import Memory
@@ -51,8 +51,9 @@ def _change(plan: Plan, boot: bool, watch: Watch, out: Out) -> None:
     if not boot:
         service.start_at_boot(True)
         out("FRR starts at boot from now on.")
-    if plan.running is None:
-        out("FRR is restarted, with all its daemons: ospfd does not run yet.")
+    if plan.running is None or plan.idle:
+        missing = ", ".join(plan.idle) or "ospfd"
+        out(f"FRR is restarted, with all its daemons: {missing} does not run yet.")
         service.restart()
     else:
         _reload(plan)
@@ -64,8 +65,7 @@ def _reload(plan: Plan) -> None:
     if plan.queue:
         vtysh.configure(plan.queue)
     if plan.target is not None and not plan.agrees:
-        with frrfiles.scratch(plan.target) as path:
-            vtysh.reload(path)
+        frrplan.reload(plan.target)
     _take_router_id(str(plan.config.router_id))
 
 
@@ -119,8 +119,7 @@ def _daemons_back(plan: Plan, watch: Watch, zebra_ran: bool) -> None:
         # frr-reload of 10.3 fails on an interface that has vanished from the text.
         ours = [*(i.name for i in plan.config.interfaces), *plan.config.passive]
         empty = "".join(f"interface {name}\nexit\n" for name in ours)
-        with frrfiles.scratch(frrconf.append(plan.running, empty)) as path:
-            vtysh.reload(path)
+        frrplan.reload(frrconf.append(plan.running, empty))
         _take_router_id(watch.router_id)
     elif zebra_ran:
         service.restart()
@@ -137,7 +136,7 @@ def _about_to(memory: Memory, plan: Plan, boot: bool) -> Memory:
 
 
 def _done(memory: Memory, plan: Plan, boot: bool) -> Memory:
-    former = {str(s.change.path): s.former for s in plan.switches}
+    former = {s.name: s.former for s in plan.switches}
     made = [str(c.path) for c in plan.files if c.old is None]
     return Memory(
         blocks={str(c.path): [frrconf.installed(c.new or "", "")] for c in plan.files},

@@ -16,7 +16,11 @@ def check_others(plan: Plan, force: bool, out: Out) -> None:
     """Refuses to restart daemons that somebody routes with. FRR has no way to start
     one alone and have watchfrr look after it but its reload, which sets more than what is ours:
     it switches IPv6 forwarding on (8.4, 10.3)."""
-    others = vtysh.others() if plan.running is None else []
+    if plan.idle and not force:
+        raise Refused(f"{', '.join(plan.idle)} does not run, and to start it FRR is restarted: "
+                      "this node's guests are away for some seconds",
+                      "To do it: pve-ospf apply --force")
+    others = vtysh.others() if plan.running is None or plan.idle else []
     if others and not force:
         raise Refused(
             f"ospfd does not run, and to start it FRR is restarted: that cuts {', '.join(others)}",

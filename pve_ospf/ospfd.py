@@ -8,8 +8,8 @@ some of them withdraw every guest for seconds (facts/frr.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
@@ -17,10 +17,12 @@ from zlib import crc32
 
 import jinja2
 
-from .config import Config
+from .config import Config, Speaking
 from .errors import Refused
 from .interfaces import Roles, own_addresses
+from .keys import Key
 from .model import Interface
+from .secrecy import hidden
 
 NAMESPACE = "pve-ospf"
 """Route-map and prefix-lists of this name, or beginning with it and a dash, are ours."""
@@ -34,6 +36,8 @@ NEVER = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "2
 """Announced by nobody: this network, loopback, link-local, multicast and beyond."""
 
 DEFAULT_HELLO = 10
+DEFAULT_COST = 10
+"""FRR's, where it does not know an interface's speed."""
 RETRANSMIT = 1
 LEGACY_RETRANSMIT = 3
 """Seconds. Both make up for a receiver that drops what changed within a second, and 1 does
@@ -65,10 +69,19 @@ class Dialect:
         """Quagga, and FRR before 8.1."""
         return self.version < (8, 1)
 
+    @property
+    def key_chains(self) -> bool:
+        """Whether OSPF can authenticate with the key of a key chain (HMAC-SHA)."""
+        return self.version >= (9, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class OspfInterface:
-    """An interface OSPF speaks on. Intervals are seconds; `cost` None leaves it to FRR."""
+    """An interface OSPF speaks on. Intervals are seconds; None leaves a thing to FRR.
+
+    With `minimal`, hellos a second, `hello` says nothing: such a hello carries an interval of
+    0, and no router compares it.
+    """
 
     name: str
     area: IPv4Address
@@ -76,6 +89,10 @@ class OspfInterface:
     dead: int
     retransmit: int
     cost: int | None = None
+    minimal: int | None = None
+    network: Literal["broadcast", "point-to-point"] | None = None
+    bfd: bool = False
+    key: Key | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -147,6 +164,7 @@ class OspfdConfig:
     passive: tuple[str, ...]
     prefix_lists: tuple[PrefixList, ...]
     route_map: tuple[RouteMapEntry, ...]
+    max_metric: bool = False
     work_queue: int | None = 0
     """Milliseconds zebra holds each route back; None leaves it to FRR (10) or to a line of
     the administrator's."""
@@ -161,35 +179,56 @@ class OspfdConfig:
                 raise Refused(f"route-map {NAMESPACE} {entry.seq} names the prefix-list "
                               f"{entry.prefix_list}, which is not defined")
 
+    @property
+    def chains(self) -> tuple[Key, ...]:
+        """The keys that need a key chain, each once."""
+        keys = {i.key.name: i.key for i in self.interfaces if i.key and i.key.chain}
+        return tuple(keys[name] for name in sorted(keys))
+
+    @property
+    def daemons(self) -> tuple[str, ...]:
+        """FRR's daemons that have to run beside zebra, which always does."""
+        return ("bfdd", "ospfd") if any(i.bfd for i in self.interfaces) else ("ospfd",)
+
     def interface(self, name: str) -> OspfInterface | None:
         """The interface OSPF speaks on by that name."""
         return next((i for i in self.interfaces if i.name == name), None)
 
 
 def build(config: Config, roles: Roles, dialect: Dialect,
-          interfaces: Collection[Interface] = ()) -> OspfdConfig:
+          interfaces: Collection[Interface] = (),
+          keys: Mapping[str, Key] | None = None) -> OspfdConfig:
     """What this node's OSPF has to be; `interfaces` are all of the node's, for their subnets.
 
-    Raises Refused, with what to set, when there is no uplink or no router id to be had.
+    Raises Refused, with what to set, when there is no uplink, no router id or no key to be
+    had, or the dialect lacks something that is called for.
     """
     _check_uplinks(config, roles)
     # One that is named may not exist yet: Proxmox makes vmbr0v5 when its first guest starts.
     bridges = sorted({*(b.name for b in roles.guest_bridges), *config.guest_bridges.names})
     lists = {bridge: _allowed(config, bridge) for bridge in bridges}
     permits = {name: prefixes for name, prefixes in lists.items() if prefixes}
-    speaking = [_uplink(config, dialect, i.name) for i in roles.uplinks]
-    passive: list[str] = []
-    if config.tunnels.policy == "passive":
-        passive = [i.name for i in roles.tunnels]
-    else:
-        speaking += [_uplink(config, dialect, i.name, config.tunnels.cost) for i in roles.tunnels]
+    uplinks = [_speaking(config, config.speaking_on(i.name), dialect, i.name, keys or {})
+               for i in roles.uplinks]
+    tunnels: list[OspfInterface] = []
+    if config.tunnels.policy == "high-cost":
+        dear = replace(config.speaking, cost=config.tunnels.cost, network=None)
+        tunnels = [_speaking(config, dear, dialect, i.name, keys or {}) for i in roles.tunnels]
+    closed = len(uplinks) > 1 and not config.transit
+    # FRR takes its own router LSA for its own routes, too: told max-metric, it finds all its
+    # links equally far, uplinks and tunnels. Where that matters, only the uplinks are dear.
+    choosing = bool(tunnels) or any(i.cost for i in uplinks)
+    if closed and choosing:
+        uplinks = _dear(uplinks, tunnels)
     router_id = config.router_id or own_addresses(roles.uplinks[0])[0]
     return OspfdConfig(
-        dialect, config.area, router_id, tuple(speaking), tuple(passive),
+        dialect, config.area, router_id, (*uplinks, *tunnels),
+        () if tunnels else tuple(i.name for i in roles.tunnels),
         (_denied(router_id, roles, interfaces),
          *(PrefixList(_list_name(name), prefixes) for name, prefixes in permits.items())),
         (RouteMapEntry(DENY_ENTRY, "deny", DENY_LIST), *_permits(permits)),
-        None if dialect.quagga else 0)
+        max_metric=closed and not choosing,
+        work_queue=None if dialect.quagga else 0)
 
 
 def render(config: OspfdConfig, part: Part | None = None) -> str:
@@ -198,6 +237,16 @@ def render(config: OspfdConfig, part: Part | None = None) -> str:
     return "".join(_template(name).render(config=config, name=NAMESPACE,
                                           close="!" if config.dialect.legacy else "exit\n!",
                                           default_hello=DEFAULT_HELLO) for name in names)
+
+
+def router_side(config: OspfdConfig, uplinks: Iterable[Interface]) -> str:
+    """What to put on the routers of the uplinks' networks, in FRR's syntax, keys left out."""
+    subnets = {u.name: ", ".join(sorted(str(a.network) for a in u.addresses
+                                        if not a.ip.is_link_local)) for u in uplinks}
+    speaking = [replace(i, cost=None, retransmit=RETRANSMIT)
+                for i in config.interfaces if i.name in subnets]
+    return hidden(_template("router_side").render(
+        interfaces=speaking, subnets=subnets, default_hello=DEFAULT_HELLO))
 
 
 def _check_uplinks(config: Config, roles: Roles) -> None:
@@ -214,10 +263,40 @@ def _check_uplinks(config: Config, roles: Roles) -> None:
                           "on it", "Give it one, or name another: uplinks: [NAME]")
 
 
-def _uplink(config: Config, dialect: Dialect, name: str, cost: int | None = None) -> OspfInterface:
-    retransmit = LEGACY_RETRANSMIT if dialect.legacy else RETRANSMIT
-    return OspfInterface(name, config.area, config.hello_interval, config.dead_interval,
-                         retransmit, cost)
+def _speaking(config: Config, speaking: Speaking, dialect: Dialect, name: str,
+              keys: Mapping[str, Key]) -> OspfInterface:
+    if speaking.bfd and dialect.quagga:
+        raise Refused(f"bfd on {name}: Quagga has no BFD", "Set bfd: false there.")
+    minimal = speaking.minimal_hellos
+    return OspfInterface(
+        name, config.area, speaking.hello_interval, 1 if minimal else speaking.dead_interval,
+        LEGACY_RETRANSMIT if dialect.legacy else RETRANSMIT, speaking.cost, minimal,
+        speaking.network, speaking.bfd, _key(speaking.authentication, name, dialect, keys))
+
+
+def _dear(uplinks: Iterable[OspfInterface],
+          tunnels: Collection[OspfInterface]) -> list[OspfInterface]:
+    """The uplinks so dear that strangers' traffic takes any other way, and still less so than
+    a tunnel; among themselves as before."""
+    highest = min([65535, *(t.cost for t in tunnels if t.cost)]) - 1
+    return [replace(i, cost=min(highest // 2 + (i.cost or DEFAULT_COST), highest))
+            for i in uplinks]
+
+
+def _key(wanted: str, interface: str, dialect: Dialect, keys: Mapping[str, Key]) -> Key | None:
+    if not wanted:
+        return None
+    if wanted not in keys:
+        raise Refused(f"authentication on {interface}: there is no key {wanted!r}",
+                      "Put it into the keys' file, which root alone may read "
+                      "(/etc/pve/priv/pve-ospf.yaml):\n"
+                      f'  {wanted}: {{type: md5, id: 1, key: "…"}}')
+    key = keys[wanted]
+    if key.chain and not dialect.key_chains:
+        version = ".".join(map(str, dialect.version))
+        raise Refused(f"authentication on {interface}: {key.algorithm} needs FRR 9.1, here is "
+                      f"{version}", "Use a key of type md5, on this node's network at least.")
+    return key
 
 
 def _allowed(config: Config, bridge: str) -> tuple[Rule, ...]:

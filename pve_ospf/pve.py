@@ -15,13 +15,17 @@ from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
 from . import config as config_text
+from . import keys
 from .config import ALLOW_HINT, Config
 from .errors import CannotTell, ConfigError
+from .keys import Key
 
 PVE = Path("/etc/pve")
 CLUSTER_CONFIG = PVE / "pve-ospf.yaml"
 PMXCFS = Path("/usr/bin/pmxcfs")
 LOCAL_CONFIG = Path("/etc/pve-ospf/config.yaml")
+CLUSTER_KEYS = PVE / "priv" / "pve-ospf.yaml"
+LOCAL_KEYS = Path("/etc/pve-ospf/keys.yaml")
 
 _RING = re.compile(r"^\s*ring\d+_addr\s*:\s*(\S+)\s*$", re.MULTILINE)
 _LXC_COMMAND = re.compile(r"@/var/lib/lxc/(\d+)/command")
@@ -62,6 +66,24 @@ def read_config(node: str) -> Config:
         raise CannotTell(f"{CLUSTER_CONFIG}: /etc/pve is not mounted",
                          "see: systemctl status pve-cluster")
     raise ConfigError(f"{CLUSTER_CONFIG} does not exist, so nothing is announced", ALLOW_HINT)
+
+
+def read_keys() -> dict[str, Key]:
+    """The keys OSPF authenticates with, of the cluster or of this node; {} without a file.
+
+    Raises ConfigError when the file is wrong or others than root may read it, CannotTell when
+    it cannot be read. In /etc/pve/priv everything is root's alone, whatever mode it was given.
+    """
+    for path in (CLUSTER_KEYS, LOCAL_KEYS):
+        try:
+            text = read(path)
+        except FileNotFoundError:
+            continue
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path}: others than root may read it: its keys may be known",
+                              f"chmod 600 {path}; then change the keys, here and on the routers")
+        return keys.parse(text, str(path))
+    return {}
 
 
 def vm_run(vmid: int) -> str | None:

@@ -68,11 +68,15 @@ def _dialect() -> Dialect:
 
 def _switched_back(memory: Memory) -> list[Change]:
     changes = []
-    for path, ours in ((frrplan.DAEMONS, "ospfd=yes"), (frrplan.VTYSH_CONF, switches.SPLIT)):
-        old = frrfiles.read(path)
-        if old is not None and str(path) in memory.lines:
-            new = switches.put_back(old, ours, memory.lines[str(path)])
-            changes.append(Change(path, old, new, private=False))
+    texts = {path: frrfiles.read(path) for path in (frrplan.DAEMONS, frrplan.VTYSH_CONF)}
+    for path, name, ours in (
+            (frrplan.DAEMONS, f"{frrplan.DAEMONS}", "ospfd=yes"),
+            (frrplan.DAEMONS, f"{frrplan.DAEMONS} bfdd", "bfdd=yes"),
+            (frrplan.VTYSH_CONF, f"{frrplan.VTYSH_CONF}", switches.SPLIT)):
+        old = texts[path]
+        if old is not None and name in memory.lines:
+            texts[path] = switches.put_back(old, ours, memory.lines[name])
+            changes.append(Change(path, old, texts[path], private=False))
     return changes
 
 
@@ -86,7 +90,7 @@ def _used(memory: Memory, files: Iterable[Change]) -> bool:
 
 def _undo_running(memory: Memory, bare: str | None, used: bool, out: Out) -> None:
     """`bare` is _bare's; `used`: FRR is the administrator's by now and is not stopped."""
-    others = vtysh.others()
+    others = [name for name in vtysh.others() if f"{frrplan.DAEMONS} {name}" not in memory.lines]
     if memory.service and not used:
         service.start_at_boot(False)
         out("FRR is stopped and no longer starts at boot: it did not before.")
@@ -96,8 +100,7 @@ def _undo_running(memory: Memory, bare: str | None, used: bool, out: Out) -> Non
         service.restart(WITHIN)
     elif bare is not None:
         if bare:
-            with frrfiles.scratch(bare) as path:
-                vtysh.reload(path)
+            frrplan.reload(bare)
         ours = {text for noted in memory.blocks.values() for block in noted
                 for text in (s.text for s in frrconf.statements(block))}
         if any(text.startswith(frrplan.WORK_QUEUE) for text in ours):

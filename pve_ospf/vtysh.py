@@ -22,6 +22,7 @@ from pathlib import Path
 
 from .errors import CannotTell, Refused
 from .program import Result, lines, run
+from .secrecy import hidden
 
 DAEMONS = Path("/usr/lib/frr")
 QUAGGA_DAEMONS = (Path("/usr/lib/quagga"), Path("/usr/sbin"))
@@ -220,6 +221,14 @@ def configure(statements: Sequence[str]) -> None:
         raise Refused(f"FRR refused {'; '.join(statements)}: {result.first_line()}")
 
 
+def load(path: Path) -> None:
+    """Configuration statements given to the running daemons by a file: what must not be seen
+    in the process list. Raises Refused, with FRR's words but not the statements."""
+    result = run(["vtysh", "-f", path], 10)
+    if result.code:
+        raise Refused(f"FRR refused a key: {hidden(result.first_line())}")
+
+
 def clear_process() -> None:
     """Starts OSPF over, with the router id it was given last; every neighbour is lost for
     a while."""
@@ -234,14 +243,14 @@ def validate(path: Path) -> list[str]:
     result = run(["vtysh", "-C", "-f", path], 20)
     if not result.code:
         return []
-    return [*lines(result.out + result.err)] or [f"vtysh -C failed with {result.code}"]
+    return [*lines(hidden(result.out + result.err))] or [f"vtysh -C failed with {result.code}"]
 
 
 def validate_ospfd(path: Path) -> list[str]:
     """What ospfd itself finds wrong in a file of its own. Its exit code is always 0: what
     counts is what it says. The file must be readable to the user frr."""
     result = run([DAEMONS / "ospfd", "-C", "-f", path], 20)
-    return [line.partition("] ")[2] or line for line in lines(result.err)
+    return [line.partition("] ")[2] or line for line in lines(hidden(result.err))
             if "on config line" in line]
 
 

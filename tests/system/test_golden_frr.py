@@ -9,12 +9,13 @@ import pytest
 
 from pve_ospf.frrconf import statements
 from pve_ospf.lsdb import ospf_interfaces
+from pve_ospf.ospfd import Dialect
 from tests.lab.frr import Router
 from tests.lab.lab import Lab
 from tests.lab.poll import poll
-from tests.unit.golden_cases import CASES, FRR_8_4, GOLDEN, Case
+from tests.unit.golden_cases import CASES, FRR_8_4, FRR_10_3, FRR_10_7, GOLDEN, Case
 
-SUITES = ("bookworm", "trixie", "sid")
+SUITES = {"bookworm": FRR_8_4, "trixie": FRR_10_3, "sid": FRR_10_7}
 RELOAD = "/usr/lib/frr/frr-reload.py"
 CONF = "/etc/frr/frr.conf"
 # Both forwardings as the machine has them: frr-reload would switch them otherwise.
@@ -27,6 +28,8 @@ service integrated-vtysh-config
 """
 # What frr-reload finds in a daemon's own file for ever (facts/frr.md).
 NOISE = ("no hostname golden", "service integrated-vtysh-config")
+STARTED = ("two-uplinks-and-tunnels", "high-cost", "uplinks-of-their-own", "md5", "hmac-sha")
+"""The cases whose own files each daemon also starts on: a start takes seconds."""
 HEADINGS = ("Lines To Delete", "Lines To Add", "===============", "============")
 
 
@@ -35,6 +38,13 @@ class Frr:
     """A machine with one version of FRR, whose interfaces and configuration tests replace."""
 
     machine: Router
+    dialect: Dialect
+
+    def golden(self, case: Case, name: str) -> str:
+        """A golden file, if this FRR has what the case calls for."""
+        if not case.speaks(self.dialect):
+            pytest.skip("refused for this FRR: tests/unit/test_ospfd.py")
+        return (GOLDEN / case.name / name).read_text()
 
     def set_up(self, case: Case, files: dict[str, str]) -> None:
         """The interfaces of a case, and FRR started on `files` alone."""
@@ -72,19 +82,30 @@ class Frr:
 
     def means(self, case: Case) -> None:
         """What OSPF does now is what the case's configuration says, and nothing more."""
-        config = case.build(FRR_8_4)
+        config = case.build(self.dialect)
         now = ospf_interfaces(self.machine.vtysh_json("show ip ospf interface json"))
         assert {(i.name, i.area, i.hello_interval, i.dead_interval, i.passive)
                 for i in now if i.enabled} == {
-                    (i.name, i.area, i.hello, i.dead, False) for i in config.interfaces}
-        costs = {i.name: i.cost for i in now}
-        assert all(costs[i.name] == i.cost for i in config.interfaces if i.cost is not None)
+                    (i.name, i.area, 1 / i.minimal if i.minimal else i.hello, i.dead, False)
+                    for i in config.interfaces}
+        by_name = {i.name: i for i in now}
+        for interface in config.interfaces:
+            found = by_name[interface.name]
+            assert interface.cost in (None, found.cost)
+            assert found.network_type == {
+                None: found.network_type, "broadcast": "BROADCAST",
+                "point-to-point": "POINTOPOINT"}[interface.network]
+            said = self.machine.vtysh(f"show ip ospf interface {interface.name}")
+            assert ("Cryptographic authentication" in said) == (interface.key is not None)
+            assert ("BFD" in said) == interface.bfd
         process = self.machine.vtysh_json("show ip ospf json")
         assert process["routerId"] == str(config.router_id)
         assert process["lsaMinIntervalMsecs"] == process["lsaMinArrivalMsecs"] == 100
         # No subnet but the speaking interfaces' own is told to anyone.
         told = self.machine.vtysh("show ip ospf database router self-originate")
         assert "169.254" not in told
+        strangers = {line.split()[-1] for line in told.splitlines() if "TOS 0 Metric" in line}
+        assert not config.max_metric or "65535" in strangers or "Transit" not in told
         for tunnel in (i for i in case.interfaces if i.name in config.passive):
             assert all(str(a.network.network_address) not in told for a in tunnel.addresses)
 
@@ -94,12 +115,12 @@ def frr(request: pytest.FixtureRequest) -> Iterator[Frr]:
     lab = Lab()
     machine = lab.add_router("golden", request.param)
     with lab:
-        yield Frr(machine)
+        yield Frr(machine, SUITES[request.param])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_integrated(frr: Frr, case: Case) -> None:
-    golden = (GOLDEN / case.name / "frr.conf").read_text()
+    golden = frr.golden(case, "frr.conf")
     frr.set_up(case, {CONF: ADMINS, "/etc/frr/vtysh.conf": "service integrated-vtysh-config\n"})
     frr.write(CONF, ADMINS + golden)
     frr.machine.run(["vtysh", "-C", "-f", CONF])
@@ -110,6 +131,12 @@ def test_integrated(frr: Frr, case: Case) -> None:
     frr.means(case)
     frr.reload(CONF)
     assert frr.difference(CONF) == []
+    # Of a daemon's own file, the same twice.
+    frr.write("/tmp/ospfd.conf", "hostname golden\n" + frr.golden(case, "split-ospfd.conf"))
+    own = ("--daemon", "ospfd", "/tmp/ospfd.conf")
+    for _ in range(2):
+        assert not set(frr.difference(*own)) - set(NOISE)
+        frr.reload(*own)
 
 
 def test_read_at_the_start(frr: Frr) -> None:
@@ -125,17 +152,16 @@ def test_read_at_the_start(frr: Frr) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_split_is_taken_by_ospfd(frr: Frr, case: Case) -> None:
-    golden = (GOLDEN / case.name / "split-ospfd.conf").read_text()
+    golden = frr.golden(case, "split-ospfd.conf")
     frr.machine.write("/tmp/ospfd.conf", golden)
     said = frr.machine.run(["/usr/lib/frr/ospfd", "-C", "-f", "/tmp/ospfd.conf"])
     assert said.output == ""
 
 
-@pytest.mark.parametrize("name", ["two-uplinks-and-tunnels", "high-cost"])
-def test_split(frr: Frr, name: str) -> None:
-    case = next(case for case in CASES if case.name == name)
-    files = {part: (GOLDEN / name / f"split-{part}.conf").read_text() for part in
-             ("zebra", "ospfd")}
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in STARTED],
+                         ids=lambda case: case.name)
+def test_split(frr: Frr, case: Case) -> None:
+    files = {part: frr.golden(case, f"split-{part}.conf") for part in ("zebra", "ospfd")}
     head = "hostname golden\n"
     frr.set_up(case, {"/etc/frr/vtysh.conf": "no service integrated-vtysh-config\n",
                       "/etc/frr/zebra.conf": head + files["zebra"],

@@ -13,22 +13,32 @@ from pathlib import Path
 from pve_ospf.config import parse
 from pve_ospf.frrconf import block
 from pve_ospf.interfaces import classify
+from pve_ospf.keys import parse as parse_keys
 from pve_ospf.model import Interface
 from pve_ospf.ospfd import Dialect, OspfdConfig, Part, build, render
 
 GOLDEN = Path(__file__).with_name("golden")
 
-FRR_8_4 = Dialect((8, 4, 4))
-FRR_10_7 = Dialect((10, 7, 1))
-FRR_7_5 = Dialect((7, 5, 1))
 QUAGGA = Dialect((1, 2, 4))
+FRR_7_5 = Dialect((7, 5, 1))
+FRR_8_4 = Dialect((8, 4, 4))
+FRR_8_5 = Dialect((8, 5, 2))
+FRR_9_0 = Dialect((9, 0, 1))
+FRR_9_1 = Dialect((9, 1, 3))
+FRR_10_3 = Dialect((10, 3))
+FRR_10_7 = Dialect((10, 7, 1))
 
-FILES: dict[str, tuple[Dialect, Part | None]] = {
-    "frr.conf": (FRR_8_4, None),
-    "split-zebra.conf": (FRR_8_4, "zebra"),
-    "split-ospfd.conf": (FRR_8_4, "ospfd"),
-    "frr-7.5.conf": (FRR_7_5, None),
-    "quagga-ospfd.conf": (QUAGGA, "ospfd"),
+CURRENT = (FRR_8_4, FRR_8_5, FRR_9_0, FRR_9_1, FRR_10_3, FRR_10_7)
+"""One text serves them all: test_ospfd holds that."""
+
+FILES: dict[str, tuple[tuple[Dialect, ...], Part | None]] = {
+    "frr.conf": (CURRENT, None),
+    "split-zebra.conf": (CURRENT, "zebra"),
+    "split-ospfd.conf": (CURRENT, "ospfd"),
+    "frr-7.5.conf": ((FRR_7_5,), None),
+    "frr-7.5-split-zebra.conf": ((FRR_7_5,), "zebra"),
+    "frr-7.5-split-ospfd.conf": ((FRR_7_5,), "ospfd"),
+    "quagga-ospfd.conf": ((QUAGGA,), "ospfd"),
 }
 
 
@@ -53,16 +63,32 @@ class Case:
     name: str
     yaml: str
     interfaces: tuple[Interface, ...]
+    oldest: Dialect = QUAGGA
+    """Older ones are refused."""
+
+    def speaks(self, dialect: Dialect) -> bool:
+        return dialect.version >= self.oldest.version
 
     def build(self, dialect: Dialect) -> OspfdConfig:
         config = parse(self.yaml, "pve-ospf.yaml", "pve1")
-        return build(config, classify(config, self.interfaces), dialect, self.interfaces)
+        return build(config, classify(config, self.interfaces), dialect, self.interfaces,
+                     parse_keys(KEYS, "keys.yaml"))
 
     def texts(self) -> Iterator[tuple[Path, str]]:
-        for name, (dialect, part) in FILES.items():
-            yield GOLDEN / self.name / name, block(render(self.build(dialect), part))
+        for name, (dialects, part) in FILES.items():
+            dialect = next(filter(self.speaks, dialects), None)
+            if dialect:
+                yield GOLDEN / self.name / name, block(render(self.build(dialect), part))
 
 
+KEYS = """\
+lan: {type: md5, id: 1, key: "k#3&y$%*+,./:;<="}
+other: {type: md5, id: 255, key: "@^_~()[]{}-Aa0zZ"}
+site:
+  type: hmac-sha-256
+  id: 7
+  key: "a-key-of-63-characters-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+"""
 ALLOW = "allow: [198.51.100.0/24, 203.0.113.7/32]\n"
 
 CASES = (
@@ -85,6 +111,23 @@ CASES = (
          (LOOPBACK, UPLINK, NIC, GUESTS)),
     Case("guests-on-the-uplink", ALLOW + "guest-bridges: [auto, vmbr0]\n",
          (LOOPBACK, UPLINK, NIC, GUESTS)),
+    Case("uplinks-of-their-own",
+         ALLOW + "transit: true\ncost: 30\n"
+         "uplinks:\n- {name: vmbr0, network: point-to-point, minimal-hellos: 5}\n"
+         "- {name: bond0.20, cost: 200, network: broadcast, hello-interval: 2, dead-interval: 8}\n",
+         (LOOPBACK, UPLINK, NIC, SECOND_UPLINK, GUESTS)),
+    Case("uplinks-of-two-costs",
+         ALLOW + "uplinks: [vmbr0, {name: bond0.20, cost: 200}]\n",
+         (LOOPBACK, UPLINK, NIC, SECOND_UPLINK, GUESTS, VXLAN)),
+    Case("two-uplinks-and-high-cost", ALLOW + "tunnels: {policy: high-cost}\n",
+         (LOOPBACK, UPLINK, NIC, SECOND_UPLINK, GUESTS, VXLAN)),
+    Case("bfd", ALLOW + "bfd: true\n", (LOOPBACK, UPLINK, NIC, GUESTS), FRR_7_5),
+    Case("md5", ALLOW + "transit: true\nauthentication: lan\n"
+         "uplinks: [vmbr0, {name: bond0.20, authentication: other}]\n",
+         (LOOPBACK, UPLINK, NIC, SECOND_UPLINK, GUESTS)),
+    Case("hmac-sha", ALLOW + "transit: true\nauthentication: site\n"
+         "uplinks: [vmbr0, {name: bond0.20, authentication: none}]\n",
+         (LOOPBACK, UPLINK, NIC, SECOND_UPLINK, GUESTS), FRR_9_1),
     Case("names-of-15-characters", ALLOW,
          (LOOPBACK, interface("enx0123456789ab", "", "192.0.2.11/24"),
           interface("vmbr-guests.100", "bridge"), interface("a.tunnel_of-15c", "vxlan"))),

@@ -30,6 +30,13 @@ def test_each_thing_that_differs_is_named_with_what_keeps_it() -> None:
         assert threat.keys == (key,) and "10.0.0.1 on vmbr0 would be lost" in str(threat)
 
 
+def test_several_hellos_a_second_are_compared_with_nothing() -> None:
+    fast = replace(NOW, hello_interval=0.25, dead_interval=1)
+    assert threats([ROUTER], [fast], config("minimal-hellos: 5"), ()) == ()
+    (threat,) = threats([ROUTER], [NOW], config("minimal-hellos: 5"), ())
+    assert "dead-interval is 3, ours would be 1" in str(threat)
+
+
 def test_without_a_neighbour_timers_are_free() -> None:
     assert threats([], [NOW], config("dead-interval: 40"), ()) == ()
 

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from pve_ospf.config import Allow, Config, NameList, Tunnels, parse
+from pve_ospf.config import Allow, Config, NameList, Speaking, Tunnels, parse
 from pve_ospf.errors import ConfigError
 
 PREFIX = "allow: [198.51.100.0/24]\n"
@@ -26,6 +26,11 @@ router-id: 10.0.0.1
 uplinks: [vmbr0, eno1]
 hello-interval: 2
 dead-interval: 8
+cost: 20
+network: point-to-point
+bfd: true
+authentication: lan
+transit: true
 guest-bridges: [auto, vmbr0]
 tunnels: {policy: high-cost, cost: 5000, interfaces: [auto, wg*]}
 """)
@@ -33,7 +38,8 @@ tunnels: {policy: high-cost, cost: 5000, interfaces: [auto, wg*]}
         allow=(Allow(IPv4Network("198.51.100.0/24")),
                Allow(IPv4Network("203.0.113.0/28"), frozenset({101}), frozenset({"vmbr1"}))),
         area=IPv4Address(7), router_id=IPv4Address("10.0.0.1"),
-        uplinks=NameList(False, ("vmbr0", "eno1")), hello_interval=2, dead_interval=8,
+        uplinks=NameList(False, ("vmbr0", "eno1")),
+        speaking=Speaking(2, 8, None, 20, "point-to-point", True, "lan"), transit=True,
         guest_bridges=NameList(True, ("vmbr0",)),
         tunnels=Tunnels("high-cost", 5000, NameList(True, ("wg*",))))
 
@@ -43,6 +49,29 @@ def test_a_node_overrides_only_itself() -> None:
     assert _parse(text, "pve1").area == IPv4Address(2)
     assert _parse(text, "pve2").area == IPv4Address(1)
     assert _parse(text, "pve2").router_id is None
+
+
+def test_an_uplink_has_its_own_and_of_the_rest_the_default() -> None:
+    config = _parse(PREFIX + """
+uplinks: [vmbr0, {name: eno1, cost: 7, authentication: none}, {name: eno2, dead-interval: 9}]
+minimal-hellos: 4
+authentication: lan
+bfd: true
+nodes: {pve2: {bfd: false}}
+""")
+    default = Speaking(minimal_hellos=4, bfd=True, authentication="lan")
+    assert config.uplinks == NameList(False, ("vmbr0", "eno1", "eno2"))
+    assert config.speaking_on("vmbr0") == config.speaking == default
+    assert config.speaking_on("eno1") == Speaking(minimal_hellos=4, cost=7, bfd=True)
+    # Written nearer than the default: intervals take the place of minimal-hellos.
+    assert config.speaking_on("eno2") == Speaking(dead_interval=9, bfd=True, authentication="lan")
+
+
+def test_a_nodes_default_reaches_the_uplinks_of_the_whole_cluster() -> None:
+    text = (PREFIX + "uplinks: [{name: vmbr0, cost: 7}]\nbfd: true\n"
+            "nodes: {pve2: {bfd: false}}\n")
+    assert _parse(text, "pve1").speaking_on("vmbr0") == Speaking(cost=7, bfd=True)
+    assert _parse(text, "pve2").speaking_on("vmbr0") == Speaking(cost=7)
 
 
 def test_an_empty_allow_list_is_a_wish_not_an_error() -> None:
@@ -74,6 +103,17 @@ def test_an_empty_allow_list_is_a_wish_not_an_error() -> None:
     (PREFIX + "uplinks: vmbr0\n", "uplinks: expected a list of interface names"),
     (PREFIX + "uplinks: [abcdefghijklmnop]\n", "uplinks: 'abcdefghijklmnop' is not an interface"),
     (PREFIX + "uplinks: [auto, vmbr0]\n", "uplinks: 'auto' stands alone here"),
+    (PREFIX + "uplinks: [{cost: 1}]\n", "uplinks[0]: the key 'name' is missing"),
+    (PREFIX + "uplinks: [{name: a b}]\n", "uplinks: 'a b' is not an interface name"),
+    (PREFIX + "uplinks: [{name: a, speed: 1}]\n", "uplinks[0].speed: unknown key; allowed: aut"),
+    (PREFIX + "uplinks: [{name: a, cost: 0}]\n", "uplinks[0].cost: 0 is not a whole number"),
+    (PREFIX + "uplinks: [a, {name: a}]\n", "uplinks: a is written twice"),
+    (PREFIX + "uplinks: [{name: a, dead-interval: 1}]\n", "uplinks.a.dead-interval: 1 s is not"),
+    (PREFIX + "minimal-hellos: 11\n", "minimal-hellos: 11 is not a whole number 2-10"),
+    (PREFIX + "minimal-hellos: 2\ndead-interval: 4\n", "minimal-hellos: stands in the place of"),
+    (PREFIX + "network: nbma\n", "network: 'nbma' is not a network type; allowed: broadcast, po"),
+    (PREFIX + "bfd: 1\n", "bfd: 1 is neither true nor false"),
+    (PREFIX + "authentication: Secret!\n", "authentication: 'Secret!' is not a key's name"),
     (PREFIX + "hello-interval: 0\n", "hello-interval: 0 is not a whole number 1-65535 (seconds)"),
     (PREFIX + "hello-interval: true\n", "hello-interval: True is not a whole number"),
     (PREFIX + "hello-interval: 3\n", "dead-interval: 3 s is not longer"),

@@ -190,3 +190,12 @@ def test_every_golden_block_is_known_again_statement_by_statement() -> None:
             bare = "\n".join(row for row in text.split("\n") if "pve-ospf begin" not in row
                              and "pve-ospf end" not in row)
             assert not statements(without(bare, statements(text)))
+
+
+def test_a_key_chain_has_a_level_more() -> None:
+    chain = ("key chain {}\n key 7\n  key-string x\n exit\n"
+             " key 8\n  key-string y\n exit\nexit\n!\n")
+    text = chain.format("pve-ospf-site") + chain.format("mine") + "interface eno1\nexit\n"
+    assert {s.stanza for s in statements(text)} == {
+        "key chain pve-ospf-site", "key chain mine"}
+    assert without(text, ()) == "!\n" + chain.format("mine") + "interface eno1\nexit\n"

@@ -9,19 +9,22 @@ from pathlib import Path
 import pytest
 
 from pve_ospf.errors import Refused
-from pve_ospf.ospfd import PrefixList, RouteMapEntry, Rule, render
+from pve_ospf.frrconf import Statement, statements
+from pve_ospf.ospfd import PrefixList, RouteMapEntry, Rule, render, router_side
 from tests.unit.golden_cases import (
     ALLOW,
     CASES,
+    CURRENT,
     FRR_7_5,
     FRR_8_4,
-    FRR_10_7,
+    FRR_10_3,
     GOLDEN,
     GUESTS,
     LOOPBACK,
     MORE_GUESTS,
     NIC,
     QUAGGA,
+    SECOND_UPLINK,
     UPLINK,
     VXLAN,
     Case,
@@ -44,7 +47,16 @@ def test_no_golden_file_is_left_over() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_one_text_serves_8_4_to_10_7(case: Case) -> None:
-    assert render(case.build(FRR_8_4)) == render(case.build(FRR_10_7))
+    texts = {render(case.build(dialect)) for dialect in CURRENT if case.speaks(dialect)}
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.oldest != QUAGGA], ids=lambda c: c.name)
+def test_a_dialect_that_lacks_it_is_refused(case: Case) -> None:
+    for dialect in (QUAGGA, FRR_7_5, *CURRENT):
+        if not case.speaks(dialect):
+            with pytest.raises(Refused, match=r"vmbr0: (Quagga has no BFD|hmac-sha-256 needs)"):
+                case.build(dialect)
 
 
 def text_of(yaml: str, *interfaces: object, dialect: object = FRR_8_4) -> str:
@@ -193,3 +205,25 @@ def test_the_router_id_is_the_first_uplinks_first_address() -> None:
     first = interface("eno1", "", "169.254.7.7/16", "192.0.2.5/32", "192.0.2.6/32")
     config = Case("", ALLOW, (UPLINK, first)).build(FRR_8_4)
     assert config.router_id == IPv4Address("192.0.2.5")
+
+
+def test_what_the_routers_need() -> None:
+    yaml = ALLOW + ("authentication: lan\nbfd: true\ncost: 7\n"
+                    "uplinks: [vmbr0, {name: bond0.20, authentication: site, "
+                    "network: point-to-point, minimal-hellos: 4, bfd: false}]\n")
+    case = Case("", yaml, (UPLINK, NIC, SECOND_UPLINK, GUESTS, VXLAN))
+    text = router_side(case.build(FRR_10_3), (UPLINK, SECOND_UPLINK))
+    assert statements(text) == {Statement(stanza, line) for stanza, lines in {
+        "": ["zebra work-queue 0"],
+        "router ospf": ["timers lsa min-arrival 100"],
+        "key chain pve-ospf-site": ["key 7", "key-string ****",
+                                    "cryptographic-algorithm hmac-sha-256"],
+        "interface IFNAME": [
+            "ip ospf network point-to-point", "ip ospf authentication key-chain pve-ospf-site",
+            "ip ospf dead-interval minimal hello-multiplier 4", "ip ospf retransmit-interval 1",
+            "ip ospf area 0.0.0.0", "ip ospf authentication message-digest",
+            "ip ospf message-digest-key 1 md5 ****", "ip ospf dead-interval 3",
+            "ip ospf hello-interval 1", "ip ospf bfd"],
+    }.items() for line in lines}
+    assert "192.0.2.128/26" in text and 'key "lan"' in text
+    assert max(map(len, text.splitlines())) <= 80
