@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,27 +25,27 @@ from . import (
     incoming,
     journal,
     look,
+    moving,
     onlink,
     prestart,
     pve,
+    rtnetlink,
     sync,
-    vm,
 )
-from .announce import claims
-from .errors import PveOspfError
+from .announce import claims, device_of
+from .errors import CannotTell, PveOspfError
 from .events import Events
 from .frrwatch import FrrWatch
 from .guestfiles import GuestFiles
 from .held import Held
 from .look import Memory
 from .model import Finding, Guest
+from .moving import Move
 from .nudge import Nudge, Nudges
 from .picture import Picture
 
 GLANCE = 0.25
 """Seconds between two glances at what tells of no change by itself: /etc/pve and FRR."""
-MOVING = 0.01
-"""Seconds between two glances at a configuration that a live migration is about to move."""
 CONFIGURATION = 1.0
 """The same at pve-ospf.yaml. Hooks have it looked at before they are answered."""
 TIMER = 60.0
@@ -58,6 +59,9 @@ AFTER_NUDGE = 0.3
 AFTER_LATE = 3.0
 """Seconds after which a hook that got no answer has done the work itself, or given up."""
 RETRY = 1.0
+LOCK, SHORTLY = 0.2, 0.05
+"""Seconds the loop waits for another's sync to end before it looks after hooks and moves again;
+at the switchover of a migration, which must not keep a second one waiting, the shorter."""
 
 
 @dataclass
@@ -79,41 +83,47 @@ class Agent:
     _told: frozenset[Finding] = frozenset()
     _problem: str = ""
     _config: object = None
-    _moving: dict[int, bool] = field(default_factory=dict)
+    _locked_out: float = 0.0
+    _moving: dict[int, Move] = field(default_factory=dict)
     _selector: selectors.BaseSelector | None = None
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT."""
+        """Until SIGTERM or SIGINT. Raises CannotTell when the thread that watches FRR has ended:
+        systemd starts both anew."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        with selectors.DefaultSelector() as selector:
-            self._selector = selector
-            selector.register(self.events, selectors.EVENT_READ, self._kernel)
-            selector.register(self.nudges, selectors.EVENT_READ, self._nudged)
-            selector.register(self.frr, selectors.EVENT_READ, self._frr)
-            self._sync()
-            self.frr.start()
-            _notify("READY=1")
-            while not self.ending:
-                for key, _ in selector.select(self._patience()):
-                    key.data()
-                self._tick()
-                if self.nudges.waiting:
-                    self._nudged()
-        _notify("STOPPING=1")
-        self.nudges.close()
-        self.frr.stop()
+        try:
+            with selectors.DefaultSelector() as selector:
+                self._selector = selector
+                selector.register(self.events, selectors.EVENT_READ, self._kernel)
+                selector.register(self.nudges, selectors.EVENT_READ, self._nudged)
+                selector.register(self.frr, selectors.EVENT_READ, self._frr)
+                self._loop(selector)
+        finally:
+            _notify("STOPPING=1")
+            self.nudges.close()
+            self.frr.stop()
         return 0
+
+    def _loop(self, selector: selectors.BaseSelector) -> None:
+        self._sync()
+        self.frr.start()
+        _notify("READY=1")
+        while not self.ending:
+            for key, _ in selector.select(self._patience()):
+                key.data()
+            self._tick()
+            if self.nudges.waiting:
+                self._nudged()
 
     def _end(self, _signal: int, _frame: object) -> None:
         self.ending = True
 
     def _patience(self) -> float:
-        if self._moving:
-            return MOVING
-        wait = max(0.0, min([self._glance, self._timer, *self._due]) - time.monotonic())
-        again = self.responder.due()
-        return wait if again is None else min(wait, again)
+        now = time.monotonic()
+        waits = (max(0.0, min([self._glance, self._timer, *self._due]) - now),
+                 self.responder.due(), moving.patience(self._moving.values(), now))
+        return min(wait for wait in waits if wait is not None)
 
     # -- what happens ------------------------------------------------------------------
 
@@ -139,6 +149,9 @@ class Agent:
                 self._want(0)
         if now >= self._config_glance:
             self._config_glance = now + CONFIGURATION
+            if self.frr.failed:
+                raise CannotTell("the thread that watches FRR has ended",
+                                 "its traceback is above: journalctl -u pve-ospf")
             _notify("WATCHDOG=1")
             if _config_mark() != self._config:
                 self._want(0)
@@ -163,7 +176,7 @@ class Agent:
         self._timer = now + TIMER
         self._config = _config_mark()
         try:
-            with sync.locked():
+            with sync.locked(LOCK if self.picture else sync.LOCK_PATIENCE):
                 if self.events.deleted:
                     sync.note_deleted(self.events.deleted)
                     self.events.deleted = {}
@@ -172,21 +185,35 @@ class Agent:
                 result = sync.settle(self.picture)
             self._answer_arp(self.picture, result)
         except PveOspfError as error:
-            self.picture = self.held = None  # hooks do their own work, and say what is wrong
-            self._due = [now + RETRY]
-            if error.message != self._problem:
-                hint = " ".join(error.hint.split())
-                journal.error(f"{error.message}; {hint}" if hint else error.message)
-                self._problem = error.message
+            self._failed(error)
             return
         if self._problem:
             journal.info("works again")
-            self._problem = ""
+        self._problem, self._locked_out = "", 0.0
         self._tell(result)
         self._frr_has_to_see(result)
         self.held = Held(self.picture, result.done)
-        self._due += (due for due in (result.due, self.memory.files.due()) if due)
-        self._moving = _moving(self.picture)
+        self._due += (due for due in (result.due, self.memory.files.due(), self.memory.due())
+                      if due)
+        self._moving = _moving(self.picture, self._moving)
+
+    def _failed(self, error: PveOspfError) -> None:
+        now = time.monotonic()
+        if isinstance(error, sync.Busy):
+            self._locked_out = self._locked_out or now
+            if self.picture and now < self._locked_out + sync.LOCK_PATIENCE:
+                self._due.append(now)  # what is held is as good as before, and serves hooks
+                return
+        self.picture = self.held = None  # hooks do their own work, and say what is wrong
+        self._due = [now + RETRY]
+        self._complain(error)
+
+    def _complain(self, error: PveOspfError) -> None:
+        """Once, until it works again."""
+        if error.message != self._problem:
+            hint = " ".join(error.hint.split())
+            journal.error(f"{error.message}; {hint}" if hint else error.message)
+            self._problem = error.message
 
     def _frr_has_to_see(self, result: sync.Result) -> None:
         """Of its own changes the loop hears nothing."""
@@ -253,9 +280,12 @@ class Agent:
         """What the hook is told: "0", "1 WHY NOT", or "" that the work is its own."""
         if nudge.source and nudge.phase in ("pre-start", "post-start"):
             incoming.expect(nudge.vmid, nudge.source)
-            self._moving.setdefault(nudge.vmid, guestfiles.is_here(nudge.vmid))
-        if _config_mark() != self._config:
-            self._sync()  # not by yesterday's policy
+            self._moving.setdefault(nudge.vmid, Move(guestfiles.is_here(nudge.vmid),
+                                                     time.monotonic()))
+        # Not by yesterday's policy, nor without a bridge that came with the guest.
+        if _config_mark() != self._config or (
+                nudge.phase == "post-start" and self._bridge_is_new(nudge.vmid)):
+            self._sync()
         if not (self.picture and self.held):
             return ""
         match nudge.phase:
@@ -293,8 +323,22 @@ class Agent:
             journal.warning(warning)
         return f"1 {hookscript.refused(nudge.vmid, verdict.refusal)}" if verdict.refusal else "0"
 
-    def _guest(self, picture: Picture, held: Held, vmid: int, *, started: bool) -> None:
-        """Makes the kernel right for one guest; the full sync that follows does the rest."""
+    def _bridge_is_new(self, vmid: int) -> bool:
+        """Whether a bridge of the guest's was made or made anew since the last look: Proxmox
+        makes `vmbr1v5` with the first guest that has tag=5, and takes it away with the last."""
+        if not self.picture:
+            return False
+        guest = self.memory.files.read_here(vmid, self.picture.node.name)
+        known = {i.name: i.index for i in self.picture.node.interfaces}
+        names = {name for claim in (claims(guest) if guest and guest.attached else ())
+                 for name in (claim.net.bridge,
+                              device_of(claim.net, self.picture.node.interfaces))}
+        return any(known.get(name, 0) != rtnetlink.index(name) for name in names)
+
+    def _guest(self, picture: Picture, held: Held, vmid: int, *, started: bool,
+               patience: float = RETRY) -> None:
+        """Makes the kernel right for one guest; the full sync that follows does the rest.
+        Raises Busy when another sync does not end within `patience` seconds."""
         def runs(guest: Guest, narrow: Picture) -> bool:
             # Of a container the hook says that LXC has reported RUNNING.
             run = pve.vm_run(vmid) if guest.kind == "qemu" else "started"
@@ -302,32 +346,38 @@ class Agent:
                 guest, run, narrow.node, self.memory)
 
         guest = self.memory.files.read_here(vmid, picture.node.name)
-        with sync.locked(patience=RETRY):
+        with sync.locked(patience):
             narrow = held.about(vmid, guest, runs)
             result = sync.settle(narrow)
         journal.changes(f"guest {vmid}: ", result)
         self._frr_has_to_see(result)
-        self._announce(picture, result)
         held.done(vmid, narrow, result.done)
         if result.due:
             self._due.append(result.due)
+        self._announce(picture, result)
 
     # -- live migration ----------------------------------------------------------------------
 
     def _watch_moves(self) -> None:
         """A configuration is moved at the switchover: the target announces, the source
         withdraws, at that moment and not at the next glance."""
-        for vmid, owned in list(self._moving.items()):
+        for vmid, move in list(self._moving.items()):
             here = guestfiles.is_here(vmid)
-            if here == owned or not (self.picture and self.held):
+            if here == move.owned or not (self.picture and self.held):
                 continue
-            if here or guestfiles.is_elsewhere(vmid):
-                self._moving[vmid] = here
-                self._guest(self.picture, self.held, vmid, started=here)
-                self._want(AFTER_NUDGE)
-            else:
+            if not (here or guestfiles.is_elsewhere(vmid)):
                 del self._moving[vmid]  # destroyed, or /etc/pve is gone: for a whole look
                 self._want(0)
+                continue
+            try:
+                self._guest(self.picture, self.held, vmid, started=here, patience=SHORTLY)
+            except sync.Busy:
+                continue  # the next time round, which is at once
+            except PveOspfError as error:
+                self._complain(error)
+                continue
+            self._moving[vmid] = Move(here, time.monotonic())
+            self._want(AFTER_NUDGE)
 
 
 @dataclass(frozen=True)
@@ -341,13 +391,11 @@ class _Arp:
         self.responder.handle(self.number)
 
 
-def _moving(picture: Picture) -> dict[int, bool]:
-    """The VMs that a live migration is moving now: VMID → whether this node owns it."""
-    leaving = {g.vmid: True for g in picture.own_guests()
-               if g.kind == "qemu" and g.attached and g.lock in vm.MOVING
-               and g.vmid in picture.runs}
-    coming = {vmid: False for vmid in incoming.expected() if _elsewhere(picture, vmid)}
-    return {**leaving, **coming}
+def _moving(picture: Picture, before: Mapping[int, Move]) -> dict[int, Move]:
+    """The VMs that a live migration is moving now."""
+    coming = [vmid for vmid in incoming.expected() if _elsewhere(picture, vmid)]
+    return moving.followed(before, moving.leaving(picture.own_guests(), picture.runs), coming,
+                           time.monotonic())
 
 
 def _elsewhere(picture: Picture, vmid: int) -> bool:

@@ -50,6 +50,11 @@ class FrrWatch:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def failed(self) -> bool:
+        """Whether the thread has ended by itself: its traceback is on standard error."""
+        return bool(self._thread.ident) and not self._thread.is_alive() and not self._ending
+
     def stop(self) -> None:
         """Does not wait: a question to FRR may be under way, and harms nobody."""
         self._ending = True

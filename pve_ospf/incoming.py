@@ -7,6 +7,7 @@ an agent that is restarted meanwhile knows it too. A boot ends every migration.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 DIRECTORY = Path("/run/pve-ospf/incoming")
@@ -25,7 +26,16 @@ def forget(vmid: int) -> None:
 
 def expected() -> frozenset[int]:
     """The VMs that are on their way to this node, or have just arrived."""
+    return frozenset(ages())
+
+
+def ages() -> dict[int, float]:
+    """The same, with the seconds since a hook said so last."""
+    now, found = time.time(), {}
     try:
-        return frozenset(int(path.name) for path in DIRECTORY.iterdir() if path.name.isdigit())
+        for path in DIRECTORY.iterdir():
+            if path.name.isdigit():
+                found[int(path.name)] = now - path.stat().st_mtime
     except FileNotFoundError:
-        return frozenset()
+        pass  # none was ever expected, or one has arrived just now
+    return found

@@ -21,12 +21,21 @@ from .model import Guest
 from .picture import Picture, Routers
 from .routes import KernelState
 
-ASK_AGAIN = 30.0
-"""Seconds after which QEMU is asked again about a VM that waits: the backup of a stopped VM
-starts it paused, and lets it go on, if it was running, without a word to anybody."""
-
 LINGERS = 10.0
 """Seconds for which a stopped container's socket is known to go on listening, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What QEMU said last (None: nothing in time), how often it was asked and since when."""
+
+    status: str | None = None
+    times: int = 0
+    since: float = 0.0
+
+    def due(self) -> float | None:
+        """When it is to be asked again; None: it runs, or was asked often enough."""
+        return None if self.status == "running" else vm.ask_due(self.times, self.since)
 
 
 @dataclass
@@ -34,14 +43,19 @@ class Memory:
     """What a resident process keeps.
 
     `routers` None: ask OSPF. `stopped`: VMID → (which run of it has ended, when), for a
-    container's socket listens a little longer than its post-stop hook takes.
+    container's socket listens a little longer than its post-stop hook takes. `asked`: what
+    QEMU said of a VM that may only wait, by VMID, run and lock.
     """
 
     files: GuestFiles = field(default_factory=GuestFiles)
     routers: Routers | None = None
     stopped: dict[int, tuple[str, float]] = field(default_factory=dict)
-    asked: dict[tuple[int, str, str | None], tuple[str | None, float]] = field(
-        default_factory=dict)
+    asked: dict[tuple[int, str, str | None], Asked] = field(default_factory=dict)
+
+    def due(self) -> float | None:
+        """When QEMU is to be asked again, in seconds of the monotonic clock."""
+        return min((due for a in self.asked.values() if (due := a.due()) is not None),
+                   default=None)
 
 
 def look(stopped: Collection[int] = (), memory: Memory | None = None) -> Picture:
@@ -76,6 +90,8 @@ def living(memory: Memory, stopped: Collection[int] = ()) -> dict[int, str]:
     now = time.monotonic()
     memory.stopped = {vmid: (run, since) for vmid, (run, since) in memory.stopped.items()
                       if runs.get(vmid) == run and now < since + LINGERS}
+    memory.asked = {key: asked for key, asked in memory.asked.items()
+                    if runs.get(key[0]) == key[1]}
     return {vmid: run for vmid, run in runs.items()
             if vmid not in stopped and vmid not in memory.stopped}
 
@@ -85,8 +101,6 @@ def guest_runs(guest: Guest, run: str, node: Node, memory: Memory) -> bool:
     waiting for a migration to arrive, or for its backup to end (see vm.py)."""
     if guest.kind != "qemu" or guest.node != node.name or not guest.attached:
         return True
-    if not guest.lock:
-        incoming.forget(guest.vmid)
     if any(node.incumbents.get(c.address) == c.net.mac for c in claims(guest)):
         return True  # announced here already, so it ran
     command_line = pve.command_line(run)
@@ -100,15 +114,16 @@ def guest_runs(guest: Guest, run: str, node: Node, memory: Memory) -> bool:
 
 
 def _status(guest: Guest, run: str, memory: Memory) -> str | None:
-    """QEMU's word, asked once for each run and lock of the VM: Proxmox needs the socket."""
+    """QEMU's word, asked a few times for each run and lock of the VM."""
     now = time.monotonic()
     key = (guest.vmid, run, guest.lock)
-    answer, when = memory.asked.get(key, (None, -ASK_AGAIN))
-    if now - when >= ASK_AGAIN:
-        answer = qmp.status(guest.vmid)
+    asked = memory.asked.get(key, Asked(since=now))
+    due = asked.due()
+    if due is not None and now >= due:
+        asked = Asked(qmp.status(guest.vmid), asked.times + 1, asked.since)
         memory.asked = {k: v for k, v in memory.asked.items() if k[0] != guest.vmid}
-        memory.asked[key] = answer, now
-    return answer
+        memory.asked[key] = asked
+    return asked.status
 
 
 def _never(config: Config, state: KernelState, rings: frozenset[IPv4Address],

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
-from . import arp, home, pve
+from . import arp, home, incoming, pve
 from .errors import CannotTell
 from .home import PerUplink
 from .model import Finding
@@ -28,15 +28,18 @@ two syncs while a stranger holds the address."""
 
 def free(picture: Picture) -> Picture:
     """`picture` without the addresses that would be taken now and that a stranger holds, each
-    of which is a finding. Asks the LAN, for up to 0.3 s; nobody where none is to be taken.
+    of which is a finding. Asks the LAN, for up to 0.3 s; nobody where none is to be taken, and
+    not about a VM that a live migration brings: it has held its address all the time, and must
+    not be out for as long as asking takes.
 
     Where an uplink cannot be asked on, being down, its addresses are not taken there yet; what
     is between node and guest does not hang on it, and other guests do not either.
     """
     taken: dict[IPv4Address, str] = {}
     unasked: dict[str, str] = {}
-    for uplink, addresses in home.arriving(picture.desired.announcements,
-                                           picture.state.proxies).items():
+    moved = incoming.expected()
+    unsure = [a for a in picture.desired.announcements if a.vmid not in moved]
+    for uplink, addresses in home.arriving(unsure, picture.state.proxies).items():
         try:
             taken |= strangers(picture, uplink, addresses)
         except CannotTell as error:
@@ -48,7 +51,8 @@ def free(picture: Picture) -> Picture:
     for a in picture.desired.announcements:
         if a.address in taken:
             findings.append(held(a.vmid, a.address, str(a.uplink), taken[a.address]))
-        elif a.uplink in unasked and a.uplink != a.device and (a.uplink, a.address) not in there:
+        elif (a.uplink in unasked and a.uplink != a.device and a.vmid not in moved
+                and (a.uplink, a.address) not in there):
             findings.append(Finding("not-asked", f"guest {a.vmid}", f"does not have {a.address} "
                                     f"on {a.uplink} yet: {unasked[a.uplink]}",
                                     f"see: ip link show {a.uplink}"))

@@ -134,6 +134,14 @@ def _answer(reader: socket.socket) -> list[Message]:
     return found
 
 
+def index(name: str) -> int:
+    """The index an interface has at this moment, 0 when there is none of that name."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
 def interfaces() -> tuple[Interface, ...]:
     """The node's interfaces with their IPv4 addresses, in the order of their index."""
     with _reader() as reader:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
-from . import before, onlink, rtnetlink, sysctls
+from . import before, incoming, moving, onlink, rtnetlink, sysctls
 from .errors import CannotTell
 from .interfaces import Roles
 from .look import Memory, look
@@ -25,11 +25,15 @@ from .picture import Picture
 from .routes import Change, Plan, is_ours, plan, removal
 from .sysctls import Sysctl
 
-__all__ = ["Memory", "Picture", "Result", "locked", "look", "remove_all", "sync"]
+__all__ = ["Busy", "Memory", "Picture", "Result", "locked", "look", "remove_all", "sync"]
 
 RUN = Path("/run/pve-ospf")
 LOCK_PATIENCE = 20.0
 """Seconds a sync waits for another one. A hundred hooks at once take about ten."""
+
+
+class Busy(CannotTell):
+    """Another sync holds the lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ def settle(picture: Picture, dry_run: bool = False) -> Result:
     still = sysctls.in_use(kept, picture.roles, picture.away)
     if not dry_run:
         picture = onlink.free(picture)
+        _end_moves(picture)
     planned = plan(picture.desired, picture.roles, picture.state, picture.away, kept)
     findings = (*picture.cluster.findings, *picture.desired.findings, *planned.findings)
     announced = picture.desired.announcements
@@ -108,6 +113,15 @@ def settle(picture: Picture, dry_run: bool = False) -> Result:
                   done, pace.due, announced)
 
 
+def _end_moves(picture: Picture) -> None:
+    """The markers of VMs that are no longer on their way here; after free(), which needs them
+    at the switchover itself."""
+    for vmid, age in incoming.ages().items():
+        if moving.over(picture.cluster.guest(vmid), picture.node.name,
+                       lives=vmid in picture.runs, age=age):
+            incoming.forget(vmid)
+
+
 def _unannounced(picture: Picture) -> frozenset[IPv4Address]:
     """On-link addresses have no LSA that could come too soon."""
     return frozenset((*(a.address for a in picture.desired.announcements if a.uplink),
@@ -116,7 +130,7 @@ def _unannounced(picture: Picture) -> frozenset[IPv4Address]:
 
 @contextmanager
 def locked(patience: float = LOCK_PATIENCE) -> Iterator[None]:
-    """The one lock: whoever changes the kernel for us holds it. Raises CannotTell when another
+    """The one lock: whoever changes the kernel for us holds it. Raises Busy when another
     process or thread holds it for `patience` seconds."""
     RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
     descriptor = os.open(RUN / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -135,7 +149,7 @@ def _acquire(descriptor: int, patience: float) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise CannotTell(
+                raise Busy(
                     f"{RUN}/lock: another sync has held it for {patience:g} s",
                     "see which: fuser -v /run/pve-ospf/lock") from None
             time.sleep(0.002)

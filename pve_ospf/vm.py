@@ -14,6 +14,11 @@ from .model import Guest
 MOVING = frozenset({"migrate", "create"})
 """Locks under which a VM may be about to arrive, in this cluster or from another one."""
 
+ASK_AT = (0.0, 1.0, 3.0, 10.0, 30.0)
+"""Seconds of a transition (one run of QEMU under one lock) at which QEMU is asked, and then
+no more: its socket serves one client at a time, and Proxmox needs it (facts). The backup of a
+VM starts it paused, and lets it go on, if it was running, without a word to anybody."""
+
 _HELD = MOVING | {"backup"}
 _WAITS = frozenset({"-incoming", "-S"})
 
@@ -32,3 +37,9 @@ def runs(guest: Guest, *, arrived: bool, status: str | None) -> bool:
     word (QMP), None when it gave none.
     """
     return (arrived and guest.lock == "migrate") or status == "running"
+
+
+def ask_due(asked: int, since: float) -> float | None:
+    """When QEMU is to be asked again, having been `asked` so often in a transition that began
+    at `since`; in the clock's seconds, None for never."""
+    return since + ASK_AT[asked] if asked < len(ASK_AT) else None

@@ -189,23 +189,40 @@ def test_a_file_that_is_torn_withdraws_nothing(
         node: Node, torn: Callable[[str], str], says: str) -> None:
     """However long it takes until it is whole: but for a stop, which is positive."""
     whole = node.read(CONFIG)
-    with monitored(node) as here:
-        with said(node, says):
+    try:
+        with monitored(node) as here:
+            with said(node, says):
+                node.write(CONFIG, torn(whole), 0o640)
+            time.sleep(1.5)  # what is tested is that nothing follows when it has settled
+            hook(node, 101, "post-start")
+            assert "delete" not in would_do(node)
+            assert here.events(WEB) == []
+            node.write(CONFIG, whole, 0o640)
+            right(node)
+            assert here.events(WEB) == []
             node.write(CONFIG, torn(whole), 0o640)
-        time.sleep(1.5)  # what is tested is that nothing follows when it has settled
-        hook(node, 101, "post-start")
-        assert "delete" not in would_do(node)
-        assert here.events(WEB) == []
-        node.write(CONFIG, whole, 0o640)
-        right(node)
-        assert here.events(WEB) == []
-        node.write(CONFIG, torn(whole), 0o640)
-        hook(node, 101, "post-stop")
-        poll(lambda: not node.routes(WEB, "proto", "205"), 5, "a stopped guest is withdrawn")
+            hook(node, 101, "post-stop")
+            poll(lambda: not node.routes(WEB, "proto", "205"), 5, "a stopped one is withdrawn")
+    finally:
         node.write(CONFIG, whole, 0o640)
         hook(node, 101, "pre-start")
         hook(node, 101, "post-start")
     right(node)
+
+
+def test_the_first_guest_of_a_vlan_has_its_route_when_its_start_has_ended(
+        node: Node, guests: Guests) -> None:
+    """Proxmox makes the bridge vmbr1v7 with it, and takes it away after the last."""
+    net = f"name=eth0,bridge=vmbr1,tag=7,ip={OTHER}/32,gw=169.254.1.1"
+    guests.attached(node, 105, f"{OTHER}/32", net0=net)
+    for _ in range(2):
+        node.pct("start", 105)
+        (route,) = node.routes(OTHER, "proto", "205")
+        assert route["dev"] == "vmbr1v7"
+        assert "169.254.1.1" in node.sh("ip -4 addr show dev vmbr1v7")
+        node.pct("stop", 105)
+        node.sh("ip link del vmbr1v7 2>/dev/null || :")
+        right(node)
 
 
 def test_detached_and_attached_while_it_runs(lab: Lab, node: Node) -> None:

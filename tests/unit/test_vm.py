@@ -44,3 +44,11 @@ def test_a_container_never_is() -> None:
 def test_what_settles_the_doubt(lock: str, arrived: bool, status: str | None,
                                 runs: bool) -> None:
     assert vm.runs(replace(VM, lock=lock), arrived=arrived, status=status) == runs
+
+
+def test_qemu_is_asked_five_times_in_a_transition_and_then_no_more() -> None:
+    asked, now, when = 0, 100.0, []
+    while (due := vm.ask_due(asked, 100.0)) is not None:
+        now, asked = max(now, due), asked + 1
+        when.append(now - 100.0)
+    assert when == [0, 1, 3, 10, 30]
