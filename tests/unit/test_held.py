@@ -99,6 +99,19 @@ def test_another_who_waits_for_the_address_gets_it() -> None:
     assert world.state.incumbents() == {ADDRESSES[0]: "bc:24:11:00:00:02"}
 
 
+def test_files_that_changed_are_followed_and_the_others_are_not_looked_at() -> None:
+    world = World({101: _guest(101, ADDRESSES[0]), 102: _guest(102, ADDRESSES[1])})
+    held = Held(world.picture())
+    kept, moved = world.guests[101], _guest(103, ADDRESSES[0])
+    held.follow(Cluster((kept, moved)))
+    assert held.guest(101) is kept
+    assert held.guest(102) is None
+    rivals = held.about(103, moved, lambda _guest, _picture: False).cluster.guests
+    assert [g.vmid for g in rivals] == [101, 103]
+    held.follow(Cluster((kept, replace(moved, nets=()))))
+    assert [g.vmid for g in held.about(101, kept, lambda _g, _p: False).cluster.guests] == [101]
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_after_any_hooks_a_whole_look_finds_nothing_to_do(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311
