@@ -31,7 +31,7 @@ package: ## the package installed, upgraded and removed in a whole Debian 12 and
 bench: ## figures: start of a container to the kernel of a router two hops away
 	@tests/run bench
 
-soak: ## the long tests at their full count; half an hour (some: tests/run soak kills …)
+soak: ## the long tests at their full count; an hour (some: tests/run soak vms …)
 	@tests/run soak
 
 deb: $(DEB) ## the Debian package, in dist/

@@ -3,7 +3,8 @@
     tests/run soak [PART…]
 
 Parts: kills (the agent killed 200 times), hooks (200 hooks at once, ten times), rounds
-(a guest started, moved there and back and stopped, 50 times). Exits 1 when any part failed.
+(a guest started, moved there and back and stopped, 50 times), vms (20 live migrations with a
+probe of 100 Hz and a connection). Exits 1 when any part failed.
 """
 
 from __future__ import annotations
@@ -11,19 +12,24 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench import moves
 from tests.lab import service, topology
 from tests.lab.lab import Lab, together
 from tests.lab.machine import Machine
 from tests.lab.poll import poll
+from tests.lab.process import LabError
 from tests.system.crashing import Crashes
 from tests.system.standing import ALLOW, WEB, Guests, known_to
 from tests.system.watching import HOOK, right, syslog
 
-KILLS, STORMS, STORM, ROUNDS = 200, 10, 200, 50
+KILLS, STORMS, STORM, ROUNDS, MIGRATIONS = 200, 10, 200, 50, 20
+LOST, APART = 3, 0.05
+"""Probes of 100 Hz that a live migration may cost beyond those sent while the VM itself stood
+still; seconds that both nodes, or none, may announce its address."""
 
 Row = tuple[str, str]
 
@@ -33,14 +39,13 @@ def kills(lab: Lab, guests: Guests) -> Iterator[Row]:
     crashes = Crashes(lab, guests)
     crashes.prepare()
     try:
-        for number in range(KILLS):
-            crashes.kill(number)
-            _progress("kills", number, KILLS)
+        failed = _failures("kills", KILLS, crashes.kill)
     finally:
         crashes.end()
     yield ("agent killed at random moments, right after each, nothing else touched",
-           f"{KILLS} of {KILLS}")
+           f"{KILLS - len(failed)} of {KILLS}")
     yield "slowest from the kill's round to right again", f"{crashes.slowest:.1f} s"
+    assert not failed, "; ".join(failed)
 
 
 def hooks(lab: Lab, guests: Guests) -> Iterator[Row]:
@@ -90,6 +95,51 @@ def rounds(lab: Lab, guests: Guests) -> Iterator[Row]:
         f"{statistics.median(late):.2f} s, {max(late):.2f} s")
 
 
+def vms(lab: Lab, guests: Guests) -> Iterator[Row]:  # noqa: ARG001 - of containers
+    """A VM that live-migrates between two networks, there and back."""
+    one, address = lab.node("pve1"), moves.ADDRESS[moves.VM]
+    one.create_vm(moves.VM, f"{address}/32", hookscript="local:snippets/pve-ospf")
+    one.qm("start", moves.VM)
+    poll(lambda: "virtual" in lab.client.sh(f"curl -s --max-time 3 http://{address}/ || :"), 90,
+         "the VM serves")
+    done = []
+    for number in range(MIGRATIONS):
+        done.append(moves.live(lab, number, moves.PROMPT))
+        _progress("vms", number, MIGRATIONS)
+    kept = sum(not move.tcp for move in done)
+    few = sum(moves.beyond(move) <= LOST for move in done)
+    apart = [abs(move.handover) for move in done if move.handover is not None]
+    worst = max((*apart, *(move.hole for move in done)))
+    yield "live migrations, the TCP connection kept", f"{kept} of {MIGRATIONS}"
+    yield f"of them with at most {LOST} probes lost beyond the VM's standstill", (
+        f"{few} of {MIGRATIONS}")
+    yield "probes lost (median, worst)", _pair([m.lost for m in done], "")
+    yield "probes lost beyond the standstill (median, worst)", (
+        _pair([moves.beyond(m) for m in done], ""))
+    yield "the VM's own standstill (median, worst)", _pair([m.still for m in done], " s")
+    yield "gap or overlap of the announcers, router without a route (worst)", (
+        f"{worst * 1e3:.0f} ms")
+    assert len(apart) == MIGRATIONS, "a withdrawal or an announcement was not seen"
+    assert (kept, few) == (MIGRATIONS, MIGRATIONS)
+    assert worst <= APART
+
+
+def _pair(values: Sequence[float], unit: str) -> str:
+    return f"{statistics.median(values):.3g}{unit}, {max(values):.3g}{unit}"
+
+
+def _failures(name: str, count: int, step: Callable[[int], None]) -> list[str]:
+    """Does a step `count` times, those after a failure as well; what failed."""
+    failed = []
+    for number in range(count):
+        try:
+            step(number)
+        except (AssertionError, LabError) as error:
+            failed.append(f"{number}: {error}")
+        _progress(name, number, count)
+    return failed
+
+
 def _seconds_until(router: Machine, gateway: str) -> float:
     began = time.monotonic()
     poll(lambda: known_to(router, WEB) == gateway, 20, f"r3 has {gateway!r}")
@@ -97,12 +147,12 @@ def _seconds_until(router: Machine, gateway: str) -> float:
 
 
 PARTS: dict[str, Callable[[Lab, Guests], Iterator[Row]]] = {
-    "kills": kills, "hooks": hooks, "rounds": rounds}
+    "kills": kills, "hooks": hooks, "rounds": rounds, "vms": vms}
 
 
 @contextmanager
-def _lab(deb: Path) -> Iterator[Lab]:
-    with topology.demo(deb=deb) as lab:
+def _lab(deb: Path, *, with_vms: bool) -> Iterator[Lab]:
+    with topology.demo(deb=deb, vms=with_vms) as lab:
         lab.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
         together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
         for node in lab.nodes:
@@ -119,7 +169,7 @@ def _progress(name: str, number: int, count: int) -> None:
 
 def _run(name: str, deb: Path) -> bool:
     """One part in a lab of its own, so that none suffers from what another left."""
-    with _lab(deb) as lab:
+    with _lab(deb, with_vms=name == "vms") as lab:
         guests = Guests(nodes=lab.nodes)
         try:
             for what, figure in PARTS[name](lab, guests):

@@ -93,9 +93,9 @@ def machines(labs: Labs) -> list[Table]:
         # There and back, with Proxmox's pace and with a prompt one; as often either way.
         paces = (POLL, usual), (PROMPT, prompt)
         for way, (pace, moves) in enumerate(paces if turn % 2 == 0 else paces[::-1]):
-            moves.append(_live(labs.ours, way, pace))
+            moves.append(live(labs.ours, way, pace))
         if turn < RECIPE_MACHINES:
-            recipe.append(_live(labs.recipe, turn, POLL, HOPELESS))
+            recipe.append(live(labs.recipe, turn, POLL, HOPELESS))
             _repair(labs.recipe, turn)
     for lab, _ in both:
         for node in lab.nodes:
@@ -111,7 +111,7 @@ def _machines_table(prompt: list[Move], usual: list[Move], recipe: list[Move]) -
         table.row("- pve-ospf: longest time without an answer", [m.gap for m in moves])
         table.row("- of it added by routing", [m.gap - m.still for m in moves])
         table.row("- probes lost", [m.lost for m in moves], "")
-        table.row("- probes lost beyond those of the standstill", [_beyond(m) for m in moves], "")
+        table.row("- probes lost beyond those of the standstill", [beyond(m) for m in moves], "")
         table.row("- from withdrawal to announcement (below zero: both)",
                   [m.handover for m in moves if m.handover is not None])
         table.row("- r3 without a route", [m.hole for m in moves])
@@ -132,7 +132,7 @@ def _machines_table(prompt: list[Move], usual: list[Move], recipe: list[Move]) -
         table.goal(f"at most 3 probes lost: {few} of {len(moves)} runs (looks every {name})",
                    few == len(moves))
         say("\n".join(map(str, moves)))
-        few = sum(_beyond(m) <= 3 for m in moves)
+        few = sum(beyond(m) <= 3 for m in moves)
         table.goal(f"at most 3 probes lost beyond the standstill: {few} of {len(moves)} "
                    f"(looks every {name})", few == len(moves))
     apart = [abs(m.handover) for m in ours if m.handover is not None] + [m.hole for m in ours]
@@ -145,7 +145,7 @@ def _machines_table(prompt: list[Move], usual: list[Move], recipe: list[Move]) -
     return table
 
 
-def _beyond(move: Move) -> float:
+def beyond(move: Move) -> float:
     """Probes lost beyond those sent while the guest stood still."""
     return max(0, move.lost - round(move.still * 100))
 
@@ -155,7 +155,7 @@ def _ends(lab: Lab, turn: int) -> tuple[Node, Node]:
     return nodes if turn % 2 == 0 else (nodes[1], nodes[0])
 
 
-def _live(lab: Lab, turn: int, pace: float, patience: float = AFTER) -> Move:
+def live(lab: Lab, turn: int, pace: float, patience: float = AFTER) -> Move:
     source, target = _ends(lab, turn)
     return _move(lab, VM, source, target, lambda: source.migrate_vm(VM, target, poll=pace),
                  tcp=True, patience=patience)
