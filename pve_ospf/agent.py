@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import (
@@ -26,6 +26,7 @@ from . import (
     journal,
     look,
     moving,
+    nft,
     onlink,
     prestart,
     pve,
@@ -37,17 +38,19 @@ from .errors import CannotTell, PveOspfError
 from .events import Events
 from .frrwatch import FrrWatch
 from .guestfiles import GuestFiles
+from .guestfilter import GuestFilter, Permit
 from .held import Held
 from .look import Memory
 from .model import Finding, Guest
 from .moving import Move
 from .nudge import Nudge, Nudges
 from .picture import Picture
+from .routes import plan
 
 GLANCE = 0.25
 """Seconds between two glances at what tells of no change by itself: /etc/pve and FRR."""
 CONFIGURATION = 1.0
-"""The same at pve-ospf.yaml. Hooks have it looked at before they are answered."""
+"""The same at pve-ospf.yaml and nft. Hooks have it looked at before they are answered."""
 TIMER = 60.0
 """Seconds after which a sync runs though nothing was seen to happen."""
 COALESCE = 0.1
@@ -83,6 +86,7 @@ class Agent:
     _told: frozenset[Finding] = frozenset()
     _problem: str = ""
     _config: object = None
+    _generation: int = 0
     _locked_out: float = 0.0
     _moving: dict[int, Move] = field(default_factory=dict)
     _selector: selectors.BaseSelector | None = None
@@ -153,10 +157,21 @@ class Agent:
                 raise CannotTell("the thread that watches FRR has ended",
                                  "its traceback is above: journalctl -u pve-ospf")
             _notify("WATCHDOG=1")
-            if _config_mark() != self._config:
+            if _config_mark() != self._config or self._filter_differs():
                 self._want(0)
         if now >= min([self._timer, *self._due]):
             self._sync()
+
+    def _filter_differs(self) -> bool:
+        """Whether the guest filter is other than it was last told to be. Looked at only when any
+        nft table has changed: a firewall may write its own every few seconds."""
+        generation = nft.generation()
+        if not self.picture or generation == self._generation:
+            return False
+        self._generation = generation
+        state = replace(self.picture.state, filter=nft.read())
+        changes = plan(self.picture.desired, self.picture.roles, state).changes
+        return any(isinstance(change.item, GuestFilter | Permit) for change in changes)
 
     def _want(self, delay: float) -> None:
         """A sync within `delay` seconds. A flood of events puts none off: the first counts."""

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from .addresses import address_findings, is_guests, places, rows
 from .announce import Desired
 from .evidence import Readings, Report, Row, Unread, known
+from .guestfilter import TABLE, GuestFilter, Permit
 from .model import Announcement, Finding
 from .ospfhealth import daemon_findings, neighbour_fine, ospf_findings
 from .routes import BridgeMac, Change, DeviceAddress, Neighbour, Plan, Route, describe, plan
@@ -21,6 +22,7 @@ from .sysctls import ALL, Sysctl
 MAY_PASS = frozenset({
     "missing-route", "extra-route", "missing-zebra", "extra-zebra", "missing-lsa", "extra-lsa",
     "missing-entry", "extra-entry", "missing-gateway", "extra-gateway",
+    "missing-permit", "extra-permit", "missing-filter", "extra-filter",
     "no-ospf", "uplink-without-ospf", "uplink-down", "no-neighbour", "neighbour-state", "agent"})
 """Findings that are normal for a moment while a guest, FRR or the agent starts: they only count
 once they lasted (readings.py reads again)."""
@@ -63,6 +65,8 @@ def _unread(readings: Readings) -> Iterator[Unread]:
     if not isinstance(readings.guests, Unread):
         yield from (Unread(f.subject, f.message, f.fix)
                     for f in readings.guests.findings if f.code == "unreadable")
+    yield from (Unread(f.subject, f.message, f.fix) for f in _plan(readings).findings
+                if f.code == "filter-unread")
 
 
 def _rest(readings: Readings) -> Iterator[Finding]:
@@ -94,7 +98,7 @@ def _plan(readings: Readings) -> Plan:
 
 def _kernel(readings: Readings) -> Iterator[Finding]:
     planned = _plan(readings)
-    yield from planned.findings
+    yield from (f for f in planned.findings if f.code != "filter-unread")
     holders = {a.address: a for a in readings.announcements}
     for change in planned.changes:
         yield _change(change, holders)
@@ -121,6 +125,15 @@ def _change(change: Change, holders: dict[IPv4Address, Announcement]) -> Finding
             text = (f"lacks the guests' gateway {item.address}" if lacks
                     else f"is not a guest bridge of ours and has the gateway {item.address}")
             subject, code = item.device, f"{prefix}-gateway"
+        case GuestFilter():
+            code, subject = f"{prefix}-filter", "guest filter"
+            text = (f"the nft table netdev {TABLE} is not as it should be: a guest's OSPF could "
+                    "reach routers" if lacks else f"the nft table netdev {TABLE} is there, but "
+                    "nothing is to be filtered")
+        case Permit():
+            code, subject = f"{prefix}-permit", str(item.address)
+            text = (f"what its guest sends is dropped: the guest filter lacks the {describe(item)}"
+                    if lacks else f"no guest calls for the {describe(item)}")
         case Sysctl():
             code, text = _SYSCTLS[item.name, min(item.value, 1)]
             subject = item.device

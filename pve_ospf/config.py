@@ -15,6 +15,7 @@ Pure. What may be written, with the defaults:
     authentication: none          # or the name of a key of the keys' file (keys.py)
     transit: false                # whether strangers' traffic may cross a node with two uplinks
     guest-bridges: auto           # or a list; `auto` may stand in the list
+    guest-filter: true            # guests send from announced addresses only, and no OSPF
     tunnels:
       policy: passive             # or high-cost
       cost: 65535                 # used with high-cost, 1-65535
@@ -117,6 +118,7 @@ class Config:
     uplink_speaking: tuple[tuple[str, Speaking], ...] = ()
     transit: bool = False
     guest_bridges: NameList = field(default_factory=NameList)
+    guest_filter: bool = True
     tunnels: Tunnels = field(default_factory=Tunnels)
 
     @property
@@ -279,6 +281,12 @@ def _integer(low: int, high: int, unit: str = "") -> Callable[[Any], int]:
             return value
         raise _Wrong(f"{value!r} is not a whole number {low}-{high}{unit}")
     return convert
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Wrong(f"{value!r} is neither true nor false")
+    return value
 
 
 def _address(value: Any) -> IPv4Address:
@@ -456,5 +464,6 @@ _KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     **_SPEAKING,
     "transit": ("transit", _truth),
     "guest-bridges": ("guest_bridges", _name_list(_NAME, True)),
+    "guest-filter": ("guest_filter", _switch),
     "tunnels": ("tunnels", _tunnels),
 }

@@ -11,6 +11,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from .announce import claims, desired
+from .guestfilter import FilterState, GuestFilter, Permit
 from .model import Guest
 from .picture import Cluster, Picture
 from .routes import Change, KernelState, Neighbour, Route
@@ -74,7 +75,8 @@ class Held:
         state = replace(self._picture.state,
                         routes=frozenset(item for item in items if isinstance(item, Route)),
                         neighbours=frozenset(e for e in entries if not e.proxy),
-                        proxies=frozenset(e for e in entries if e.proxy))
+                        proxies=frozenset(e for e in entries if e.proxy),
+                        filter=self._filter(items))
         node = replace(self._picture.node, running=frozenset(rivals & self._running),
                        incumbents=state.incumbents())
         narrow = replace(self._picture, cluster=Cluster(guests), node=node, state=state)
@@ -82,6 +84,13 @@ class Held:
             node = replace(node, running=node.running | {vmid})
         return replace(narrow, node=node,
                        desired=desired(self._picture.config, guests, node))
+
+    def _filter(self, items: Iterable[Route | Neighbour | Permit]) -> FilterState:
+        """The guest filter, with the permits among `items`. For what is wrong with the table
+        itself is a whole look's: written from here, it would permit nobody else anything."""
+        return FilterState(bridges=self._picture.roles.filtered,
+                           permits=frozenset(i for i in items if isinstance(i, Permit)),
+                           problem=self._picture.state.filter.problem)
 
     def done(self, vmid: int, narrow: Picture, changes: Iterable[Change]) -> None:
         """After `changes`, which followed from `narrow`."""
@@ -98,27 +107,37 @@ class Held:
 
     def _change(self, change: Change) -> None:
         item = change.item
-        if isinstance(item, Route | Neighbour):
+        if isinstance(item, GuestFilter):
+            for permit in item.permits:
+                self._change(Change("replace", permit))
+        if isinstance(item, Route | Neighbour | Permit):
             there = self._hosts.setdefault(_address(item), set())
             there -= {other for other in there if _place(other) == _place(item)}
             if change.action == "replace":
                 there.add(item)
 
 
-def _hosts(state: KernelState) -> dict[IPv4Address, set[Route | Neighbour]]:
+def _hosts(state: KernelState) -> dict[IPv4Address, set[Route | Neighbour | Permit]]:
     """Address → what the kernel has for exactly this host."""
-    found: dict[IPv4Address, set[Route | Neighbour]] = {}
+    found: dict[IPv4Address, set[Route | Neighbour | Permit]] = {}
     hosts = (r for r in state.routes if r.destination.prefixlen == 32)
-    items: tuple[Route | Neighbour, ...] = (*hosts, *state.neighbours, *state.proxies)
+    items: tuple[Route | Neighbour | Permit, ...] = (
+        *hosts, *state.neighbours, *state.proxies, *state.filter.permits)
     for item in items:
         found.setdefault(_address(item), set()).add(item)
     return found
 
 
-def _address(item: Route | Neighbour) -> IPv4Address:
+def _address(item: Route | Neighbour | Permit) -> IPv4Address:
     return item.destination.network_address if isinstance(item, Route) else item.address
 
 
-def _place(item: Route | Neighbour) -> tuple[object, ...]:
+def _place(item: Route | Neighbour | Permit) -> tuple[object, ...]:
     """What the kernel holds one of."""
-    return (item.priority,) if isinstance(item, Route) else (item.device, item.proxy)
+    match item:
+        case Route():
+            return (item.priority,)
+        case Neighbour():
+            return (item.device, item.proxy)
+        case Permit():
+            return (item.device, item.mac)

@@ -23,6 +23,8 @@ TUNNEL_KINDS = frozenset({
 ZeroTier use, and QEMU for a guest's tap, which `is_guest_port` takes out first."""
 
 _GUEST_PORT = re.compile(r"veth\d+i\d+|tap\d+i\d+|fwpr\d+p\d+")
+_NFT_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+"""What nft can name a chain. Proxmox allows less, and `apply` refuses what is not in it."""
 _FIREWALL_BRIDGE = re.compile(r"fwbr\d+i\d+|fwln\d+i\d+")
 
 
@@ -31,12 +33,14 @@ class Roles:
     """The interfaces that matter, each in the order of their names.
 
     `shared` are guest bridges that have more than guests on them: see `closed_bridges`.
+    `filtered` are those on which nobody but guests speaks, unless `guest-filter` is off.
     """
 
     uplinks: tuple[Interface, ...] = ()
     guest_bridges: tuple[Interface, ...] = ()
     tunnels: tuple[Interface, ...] = ()
     shared: frozenset[str] = frozenset()
+    filtered: frozenset[str] = frozenset()
 
     @property
     def closed_bridges(self) -> tuple[Interface, ...]:
@@ -89,12 +93,15 @@ def classify(config: Config, interfaces: Collection[Interface],
     closed = {i.name for i in guest if not has_foreign_port(i, interfaces)}
     uplinks = [i for i in interfaces if _is_uplink(config, i, closed | tunnels, interfaces)]
     # An uplink's VLAN carries no address of the bridge itself, but leads out of it.
-    leading = {i.lower for i in uplinks}
+    leading = {name for i in uplinks for name in (i.name, i.lower)}
+    inward = [i for i in guest if not {i.name, i.kind == "vlan" and i.lower} & leading]
     return Roles(_sorted(uplinks), _sorted(guest),
                  _sorted(i for i in interfaces if i.name in tunnels),
-                 frozenset(i.name for i in guest
-                           if {i.name, i.kind == "vlan" and i.lower} & leading
-                           or not _serves_only_guests(i, interfaces)))
+                 shared=frozenset(i.name for i in guest
+                                  if i not in inward or not _serves_only_guests(i, interfaces)),
+                 filtered=frozenset(i.name for i in inward if config.guest_filter
+                                    and _leads_nowhere(i, interfaces)
+                                    and _NFT_NAME.fullmatch(i.name)))
 
 
 def own_addresses(interface: Interface) -> list[IPv4Address]:

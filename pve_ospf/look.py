@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
-from . import home, incoming, pve, qmp, routers, rtnetlink, vm
+from . import home, incoming, kernel, pve, qmp, routers, vm
 from .announce import Never, Node, claims, desired, never_ours
 from .config import Config
 from .guestfiles import GuestFiles
@@ -70,7 +70,7 @@ def look(stopped: Collection[int] = (), memory: Memory | None = None) -> Picture
     runs = living(memory, stopped)
     cluster = memory.files.read(runs, time.monotonic())
     rings = pve.ring_addresses()
-    state = rtnetlink.read_state(lambda found: classify(config, found, rings))
+    state = kernel.read_state(lambda found: classify(config, found, rings))
     roles = classify(config, state.interfaces, rings)
     known = memory.routers or routers.read()
     node = Node(name=name, roles=roles,

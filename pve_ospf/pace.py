@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from .guestfilter import Permit
 from .routes import Change, Neighbour, Route
 
 INTERVAL = 1.1
@@ -53,4 +54,4 @@ def _routed(change: Change) -> IPv4Address | None:
 def _address(change: Change) -> IPv4Address | None:
     """An address's entries wait with its route: they come before it and go after it."""
     item = change.item
-    return item.address if isinstance(item, Neighbour) else _routed(change)
+    return item.address if isinstance(item, Neighbour | Permit) else _routed(change)

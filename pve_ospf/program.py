@@ -32,17 +32,19 @@ class Result:
         return (errors or said or [f"exit code {self.code}"])[0]
 
 
-def run(arguments: Sequence[str | Path], timeout: float) -> Result:
-    """Runs a program to its end, in the C locale; `timeout` is in seconds.
+def run(arguments: Sequence[str | Path], timeout: float, given: str = "") -> Result:
+    """Runs a program to its end, in the C locale; `timeout` is in seconds. It reads `given`.
 
     When the time is over, or an exception interrupts the wait, it and its children are killed.
     Raises CannotTell when the time is over, and when the program is not there.
     """
     command = [str(word) for word in arguments]
     # Files, not pipes: the daemons that frrinit.sh starts keep theirs open for ever.
-    with TemporaryFile() as out, TemporaryFile() as err:
+    with TemporaryFile() as out, TemporaryFile() as err, TemporaryFile() as text:
+        text.write(given.encode())
+        text.seek(0)
         try:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            child = subprocess.Popen(command, stdin=text, stdout=out, stderr=err,
                                      env={**os.environ, "LC_ALL": "C"}, start_new_session=True)
         except FileNotFoundError:
             raise CannotTell(f"{command[0]} is not installed",

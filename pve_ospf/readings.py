@@ -1,7 +1,7 @@
 """Reads everything `check` compares, once, and again what may only be in passing.
 
 A part that cannot be read becomes `Unread` and never stops the others. FRR is asked through
-vtysh.py alone, the guests through pve.py, the kernel through rtnetlink.py.
+vtysh.py alone, the guests through pve.py, the kernel through kernel.py.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from . import (
     before,
     frrfiles,
     frrplan,
+    kernel,
     lsdb,
     nudge,
     pve,
     report,
-    rtnetlink,
     service,
     snippet,
     vtysh,
@@ -123,7 +123,7 @@ def _guests_and_kernel() -> tuple[Guests | Unread, KernelState]:
     except CannotTell as error:
         config = pve.read_config(pve.node_name())
         return (_unread("the guests", error),
-                rtnetlink.read_state(lambda found: classify(config, found, pve.ring_addresses())))
+                kernel.read_state(lambda found: classify(config, found, pve.ring_addresses())))
     return Guests(picture.own_guests(), picture.node.running, picture.desired,
                   picture.cluster.findings), picture.state
 

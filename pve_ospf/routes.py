@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 
+from . import guestfilter
 from .announce import Desired
+from .guestfilter import FilterState, GuestFilter, Permit
 from .interfaces import Roles, has_foreign_port
 from .model import GATEWAY, GATEWAY_MAC, Announcement, Finding, Interface
 from .sysctls import ALL, Sysctl, bridge_sysctls, in_use, prompt, without_redirects
@@ -77,7 +79,7 @@ class BridgeMac:
     """"" stands for one that nobody else has."""
 
 
-Item = BridgeMac | Route | Neighbour | DeviceAddress | Sysctl
+Item = BridgeMac | Route | Neighbour | DeviceAddress | Sysctl | GuestFilter | Permit
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class KernelState:
     """What the kernel holds now, ours and others'.
 
     `routes` is the main table (IPv4 unicast), `neighbours` and `proxies` every entry,
-    `sysctls` the present values of those asked for.
+    `sysctls` the present values of those asked for, `filter` what is in our nft table.
     """
 
     interfaces: tuple[Interface, ...] = ()
@@ -94,6 +96,7 @@ class KernelState:
     proxies: frozenset[Neighbour] = frozenset()
     addresses: frozenset[DeviceAddress] = frozenset()
     sysctls: frozenset[Sysctl] = frozenset()
+    filter: FilterState = FilterState()
 
     def next_hops(self) -> frozenset[IPv4Address]:
         """Every gateway a route of this node uses."""
@@ -145,17 +148,23 @@ def describe(item: Item) -> str:
             return f"address {item.address} dev {item.device}"
         case Sysctl():
             return f"net.ipv4.{item.tree}.{item.device}.{item.name} = {item.value}"
+        case GuestFilter():
+            on = f" on {', '.join(sorted(item.bridges))}" if item.bridges else ""
+            return f"guest filter{on} (nft table netdev {guestfilter.TABLE})"
+        case Permit():
+            return f"permit {item.address} from {item.mac} on {item.device}"
 
 
 def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[str] = (),
          kept: Collection[Sysctl] = ()) -> Plan:
     """The shortest way from `state` to what should be.
 
-    Bridges are made ready first. An announcement gets its neighbour entry before its route,
-    so that the first packet finds its way; a withdrawal takes the route first. What nobody
-    claims is kept while a running guest could not be read (`desired.unknown`). On the uplinks
-    `away`, where ARP is answered for guests that are elsewhere, no redirects are sent; `kept` are
-    values as they were before we changed them, which are given back where nothing calls for ours.
+    Bridges are made ready first. An announcement gets its permit and its neighbour entry
+    before its route, so that the first packet finds its way; a withdrawal takes the route
+    first. What nobody claims is kept while a running guest could not be read
+    (`desired.unknown`). On the uplinks `away`, where ARP is answered for guests that are
+    elsewhere, no redirects are sent; `kept` are values as they were before we changed them,
+    which are given back where nothing calls for ours.
     """
     findings: list[Finding] = []
     others = _others(state)
@@ -167,14 +176,20 @@ def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[st
     macs = _macs(roles, state)
     unset = {m.device for m in macs}
     lasting = [n for n in state.neighbours if n.device not in unset]
+    table = guestfilter.wanted(roles.filtered, [
+        Permit(a.device, a.mac, a.address) for a in desired.announcements])
+    findings += _unknown_filter(roles, state)
     makes: Iterable[Item] = (*_missing_entries(neighbours, lasting),
                              *sorted(r for r in routes if r not in state.routes),
                              *_missing_entries(proxies, state.proxies))
     drops: Iterable[Item] = (*_stale_routes(routes, desired, state),
                              *_stale_entries(proxies, desired, state, state.proxies),
-                             *_stale_entries(neighbours, desired, state, state.neighbours))
+                             *_stale_entries(neighbours, desired, state, state.neighbours),
+                             *_stale_permits(table, desired, state))
     answering = [*prompt(p.device for p in proxies), *without_redirects(away)]
-    return Plan((*(Change("replace", item) for item in (*macs, *_bridges(roles, state), *makes)),
+    return Plan((*(Change("replace", item) for item in (
+                     *macs, *_bridges(roles, state), *guestfilter.makes(table, state.filter),
+                     *makes)),
                  *(Change("delete", item) for item in drops),
                  *(Change("replace", s) for s in answering if s not in state.sysctls),
                  *_released(set(kept) - in_use(kept, roles, away),
@@ -190,6 +205,7 @@ def removal(state: KernelState, kept: Collection[Sysctl] = ()) -> Plan:
         *(Change("delete", r) for r in sorted(state.routes) if is_ours(r)),
         *(Change("delete", n) for n in sorted(state.proxies | state.neighbours) if is_ours(n)),
         *(Change("replace", mac) for mac in _macs(Roles(), state)),
+        *(Change("delete", GuestFilter()) for _ in range(state.filter.present)),
         *_released(kept, _gateways(state), kept, state)))
 
 
@@ -291,6 +307,18 @@ def _stale_entries(wanted: Iterable[Neighbour], desired: Desired, state: KernelS
     keep = {(n.address, n.device) for n in wanted}
     return sorted(n for n in present if is_ours(n) and (n.address, n.device) not in keep
                   and not _perhaps(desired, n.address, state))
+
+
+def _stale_permits(table: GuestFilter, desired: Desired,
+                   state: KernelState) -> Iterable[GuestFilter | Permit]:
+    return (item for item in guestfilter.drops(table, state.filter)
+            if isinstance(item, GuestFilter) or not _perhaps(desired, item.address, state))
+
+
+def _unknown_filter(roles: Roles, state: KernelState) -> Iterable[Finding]:
+    if roles.filtered and state.filter.problem:
+        yield Finding("filter-unread", "guest filter", state.filter.problem,
+                      f"see: nft list table netdev {guestfilter.TABLE}")
 
 
 def _perhaps(desired: Desired, address: IPv4Address, state: KernelState) -> bool:

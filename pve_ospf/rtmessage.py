@@ -148,22 +148,23 @@ def change_request(item: Route | Neighbour, index: int, sequence: int, *,
         kind = NEWROUTE if replace else DELROUTE
         body = _RTMSG.pack(_AF_INET, item.destination.prefixlen, 0, 0, MAIN_TABLE, item.protocol,
                            item.scope, _RTN_UNICAST if replace else 0, 0)
-        body += _packed(_RTA_DST, item.destination.network_address.packed)
+        body += packed(_RTA_DST, item.destination.network_address.packed)
         body += _integer(_RTA_OIF, index) + _integer(_RTA_PRIORITY, item.priority)
     else:
         kind = NEWNEIGH if replace else DELNEIGH
         # A proxy entry that is not permanent goes with the uplink's carrier (pneigh_ifdown).
         state, flags = _NUD_PERMANENT, _NTF_PROXY if item.proxy else 0
         body = _NDMSG.pack(_AF_INET, index, state, flags, 0)
-        body += _packed(_NDA_DST, item.address.packed)
+        body += packed(_NDA_DST, item.address.packed)
         if item.mac:
-            body += _packed(_NDA_LLADDR, bytes.fromhex(item.mac.replace(":", "")))
-        body += _packed(_NDA_PROTOCOL, bytes((item.protocol,)))
+            body += packed(_NDA_LLADDR, bytes.fromhex(item.mac.replace(":", "")))
+        body += packed(_NDA_PROTOCOL, bytes((item.protocol,)))
     length, flags = _HEADER.size + len(body), _REPLACE if replace else _DELETE
     return _HEADER.pack(length, kind, flags, sequence, 0) + body
 
 
-def _packed(attribute: int, value: bytes) -> bytes:
+def packed(attribute: int, value: bytes) -> bytes:
+    """One attribute as it stands in a message."""
     return _ATTRIBUTE.pack(4 + len(value), attribute) + value + b"\0" * (-len(value) % 4)
 
 
@@ -213,7 +214,8 @@ def ends(data: bytes) -> bool:
     return any(message.kind in (_ERROR, _DONE) for message in messages(data))
 
 
-def _attributes(body: bytes, offset: int) -> dict[int, bytes]:
+def attributes(body: bytes, offset: int) -> dict[int, bytes]:
+    """The attributes from `offset` on by their number; of several the last."""
     found: dict[int, bytes] = {}
     while offset + 4 <= len(body):
         length, kind = _ATTRIBUTE.unpack_from(body, offset)
@@ -234,10 +236,10 @@ def link(message: Message) -> Link:
 def _link(body: bytes) -> Link:
     # Forty attributes each, and of a thousand links hardly one has changed since the last look.
     _, _, index, flags, _ = _IFINFO.unpack_from(body)
-    found = _attributes(body, _IFINFO.size)
-    info = _attributes(found.get(_IFLA_LINKINFO, b""), 0)
+    found = attributes(body, _IFINFO.size)
+    info = attributes(found.get(_IFLA_LINKINFO, b""), 0)
     kind = _text(info.get(_INFO_KIND, b""))
-    data = _attributes(info.get(_INFO_DATA, b""), 0) if kind == "bridge" else {}
+    data = attributes(info.get(_INFO_DATA, b""), 0) if kind == "bridge" else {}
     lower = 0 if _IFLA_LINK_NETNSID in found else _number(found.get(_IFLA_LINK))
     return Link(index, _text(found.get(_IFLA_IFNAME, b"")), kind, _mac(found.get(_IFLA_ADDRESS)),
                 flags, _number(found.get(_IFLA_MASTER)), lower,
@@ -247,7 +249,7 @@ def _link(body: bytes) -> Link:
 def address(message: Message) -> Address | None:
     """NEWADDR or DELADDR; None for another family."""
     family, length, _, _, index = _IFADDR.unpack_from(message.body)
-    found = _attributes(message.body, _IFADDR.size)
+    found = attributes(message.body, _IFADDR.size)
     local = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
     if family != _AF_INET or not local:
         return None
@@ -259,7 +261,7 @@ def route(message: Message) -> RouteMessage | None:
     family, length, _, _, table, protocol, scope, kind, _ = _RTMSG.unpack_from(message.body)
     if family != _AF_INET:
         return None
-    found = _attributes(message.body, _RTMSG.size)
+    found = attributes(message.body, _RTMSG.size)
     several = found.get(_RTA_MULTIPATH)
     hops = tuple(_hops(several)) if several else (_hop(_number(found.get(_RTA_OIF)), found),)
     destination = IPv4Network((found.get(_RTA_DST, b"\0\0\0\0"), length))
@@ -273,7 +275,7 @@ def _hops(data: bytes) -> Iterator[Hop]:
         length, _, _, index = _NEXTHOP.unpack_from(data, offset)
         if length < _NEXTHOP.size:
             return
-        yield _hop(index, _attributes(data[:offset + length], offset + _NEXTHOP.size))
+        yield _hop(index, attributes(data[:offset + length], offset + _NEXTHOP.size))
         offset += (length + 3) & ~3
 
 
@@ -287,7 +289,7 @@ def entry(message: Message) -> Entry | None:
     family, index, state, flags, _ = _NDMSG.unpack_from(message.body)
     if family != _AF_INET:
         return None
-    found = _attributes(message.body, _NDMSG.size)
+    found = attributes(message.body, _NDMSG.size)
     destination = found.get(_NDA_DST)
     return Entry(index, IPv4Address(destination) if destination else None,
                  _mac(found.get(_NDA_LLADDR)), state, flags, _byte(found.get(_NDA_PROTOCOL)))

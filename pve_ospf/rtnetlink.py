@@ -106,7 +106,7 @@ def _list(reader: socket.socket, kind: int, table: int = 0, flags: int = 0) -> l
     for _ in range(_ATTEMPTS):
         reader.send(rtmessage.dump_request(kind, table, flags))
         try:
-            return _answer(reader)
+            return answer(reader)
         except rtmessage.Interrupted:
             time.sleep(0.005)
         except OSError as error:
@@ -117,7 +117,8 @@ def _list(reader: socket.socket, kind: int, table: int = 0, flags: int = 0) -> l
                      "them")
 
 
-def _answer(reader: socket.socket) -> list[Message]:
+def answer(reader: socket.socket) -> list[Message]:
+    """What the kernel answers to one question, to its end. Raises Interrupted and OSError."""
     found: list[Message] = []
     interrupted = ended = False
     while not ended:
@@ -243,12 +244,13 @@ def _apply(change: Change) -> None:
         with open(item.path, "w", encoding="ascii") as file:  # noqa: PTH123
             file.write(f"{item.value}\n")
         return
-    index, netlink = socket.if_nametoindex(item.device), _writer()
     if isinstance(item, BridgeMac):
-        netlink.link("set", index=index, address=item.mac or _any_mac())
+        _writer().link("set", index=socket.if_nametoindex(item.device),
+                       address=item.mac or _any_mac())
     elif isinstance(item, DeviceAddress):
-        netlink.addr(verb, index=index, family=AF_INET, address=str(item.address.ip),
-                     prefixlen=item.address.network.prefixlen, scope=253, IFA_PROTO=PROTOCOL)
+        _writer().addr(verb, index=socket.if_nametoindex(item.device), family=AF_INET,
+                       address=str(item.address.ip), scope=253, IFA_PROTO=PROTOCOL,
+                       prefixlen=item.address.network.prefixlen)
 
 
 def _any_mac() -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
-from . import before, incoming, moving, onlink, rtnetlink, sysctls
+from . import before, incoming, kernel, moving, onlink, sysctls
 from .errors import CannotTell
 from .interfaces import Roles
 from .look import Memory, look
@@ -103,7 +103,7 @@ def settle(picture: Picture, dry_run: bool = False) -> Result:
                          picture.state.sysctls)
     fresh = sysctls.in_use(was, picture.roles, picture.away)
     before.keep(sysctls.first(kept, fresh), there)
-    failed = rtnetlink.apply(pace.now)
+    failed = kernel.apply(pace.now)
     lost = {change for change, _ in failed}
     done = tuple(change for change in pace.now if change not in lost)
     _remember(remembered(done, changed, time.monotonic()))
@@ -202,8 +202,8 @@ def _write(path: Path, text: str) -> None:
 def remove_all() -> list[tuple[str, str]]:
     """Takes everything of ours out of the kernel; returns what failed, with the reason."""
     with locked():
-        state = rtnetlink.read_state(lambda _: Roles())
-        failed = rtnetlink.apply(removal(state, before.kept(state.interfaces)).changes)
+        state = kernel.read_state(lambda _: Roles())
+        failed = kernel.apply(removal(state, before.kept(state.interfaces)).changes)
         if not failed:
             before.keep(frozenset(), ())
     return [(str(change), reason) for change, reason in failed]

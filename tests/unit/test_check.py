@@ -14,6 +14,7 @@ from pve_ospf.announce import Desired, Node, desired
 from pve_ospf.check import compare, passing
 from pve_ospf.config import parse
 from pve_ospf.evidence import NEEDED_DAEMONS, Daemons, Guests, Mark, Readings, Report, Unread
+from pve_ospf.guestfilter import FilterState, Permit
 from pve_ospf.interfaces import classify
 from pve_ospf.lsdb import ExternalLsa, KernelRoute, OspfInterface
 from pve_ospf.model import GATEWAY, Finding, Guest, GuestNet, Interface
@@ -78,7 +79,9 @@ def healthy() -> Readings:
         neighbours=frozenset(Neighbour(a, "vmbr1", MAC) for a in served),
         proxies=frozenset({Neighbour(ONLINK, "eth0")}),
         addresses=frozenset({DeviceAddress("vmbr1", GATEWAY)}),
-        sysctls=frozenset(watched_sysctls(ROLES)))
+        sysctls=frozenset(watched_sysctls(ROLES)),
+        filter=FilterState(True, ROLES.filtered,
+                           frozenset(Permit("vmbr1", MAC, a) for a in served)))
     return Readings(
         node="pve1", config=CONFIG, roles=ROLES, state=state, guests=own,
         zebra=tuple(map(zebra, served)), lsas=(lsa(WEB), lsa(DB)),
@@ -249,11 +252,16 @@ def test_guests_that_are_not_attached_or_do_not_run_are_not() -> None:
      [("missing-entry", str(a)) for a in (ONLINK, WEB, DB)]),
     ({"proxies": frozenset()}, [("missing-entry", str(ONLINK))]),
     ({"addresses": frozenset()}, [("missing-gateway", "vmbr1")]),
+    ({"filter": FilterState()}, [("missing-filter", "guest filter")]),
+    ({"filter": FilterState(True, frozenset({"vmbr1"}), frozenset(
+        Permit("vmbr1", MAC, a) for a in (WEB, DB, IPv4Address("198.51.100.66"))))},
+     [("missing-permit", str(ONLINK)), ("extra-permit", "198.51.100.66")]),
     ({"sysctls": frozenset(s for s in watched_sysctls(ROLES) if s.device != "eth0")},
      [("forwarding-off", "eth0"), ("proxy-delay", "eth0")]),
     ({"sysctls": frozenset(s for s in watched_sysctls(ROLES) if s.device == "eth0")},
      [("forwarding-off", "vmbr1"), ("proxy-arp-off", "vmbr1"), ("proxy-delay", "vmbr1")]),
-], ids=["neighbours", "proxies", "gateway", "uplink's sysctls", "bridge's sysctls"])
+], ids=["neighbours", "proxies", "gateway", "filter", "permits", "uplink's sysctls",
+        "bridge's sysctls"])
 def test_the_rest_of_the_kernel(changes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert codes(compare(with_state(healthy(), **changes))) == expected
 
@@ -429,6 +437,19 @@ GONE = Unread("it", "not to be had")
 def test_what_cannot_be_read_makes_no_finding(part: str) -> None:
     report = compare(replace(healthy(), **{part: GONE}))  # type: ignore[arg-type]
     assert (codes(report), report.unread, report.exit_code) == ([], (GONE,), 3)
+
+
+def test_a_filter_that_cannot_be_read_is_cannot_tell() -> None:
+    report = compare(with_state(healthy(), filter=FilterState(problem="why")))
+    assert (codes(report), report.exit_code) == ([], 3)
+    assert [(u.what, u.reason) for u in report.unread] == [("guest filter", "why")]
+
+
+def test_a_filter_that_was_turned_off_is_missed_by_nobody() -> None:
+    off = replace(ROLES, filtered=frozenset())
+    readings = replace(healthy(), roles=off)
+    assert codes(compare(readings)) == [("extra-filter", "guest filter")]
+    assert not codes(compare(with_state(readings, filter=FilterState())))
 
 
 def test_unread_parts_show_in_the_rows() -> None:

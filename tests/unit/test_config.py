@@ -117,6 +117,7 @@ def test_an_empty_allow_list_is_a_wish_not_an_error() -> None:
     (PREFIX + "hello-interval: 0\n", "hello-interval: 0 is not a whole number 1-65535 (seconds)"),
     (PREFIX + "hello-interval: true\n", "hello-interval: True is not a whole number"),
     (PREFIX + "hello-interval: 3\n", "dead-interval: 3 s is not longer"),
+    (PREFIX + "guest-filter: 0\n", "guest-filter: 0 is neither true nor false"),
     (PREFIX + "tunnels: passive\n", "tunnels: expected 'key: value' lines"),
     (PREFIX + "tunnels: {policy: fast}\n", "tunnels.policy: 'fast' is not a policy"),
     (PREFIX + "tunnels: {cost: 70000}\n", "tunnels.cost: 70000 is not a whole number"),

@@ -12,6 +12,7 @@ import pytest
 from pve_ospf import prestart
 from pve_ospf.announce import Node, desired
 from pve_ospf.config import Allow, Config
+from pve_ospf.guestfilter import FilterState, GuestFilter, Permit
 from pve_ospf.held import Held
 from pve_ospf.interfaces import classify
 from pve_ospf.model import Guest, GuestNet, Interface
@@ -39,7 +40,8 @@ class World:
     guests: dict[int, Guest] = field(default_factory=dict)
     running: set[int] = field(default_factory=set)
     state: KernelState = field(default_factory=lambda: KernelState(
-        INTERFACES, routes=frozenset({FOREIGN})))
+        INTERFACES, routes=frozenset({FOREIGN}),
+        filter=FilterState(True, frozenset({"vmbr1"}))))
 
     def picture(self) -> Picture:
         node = Node("pve1", classify(CONFIG, INTERFACES), INTERFACES,
@@ -58,12 +60,16 @@ class World:
             if isinstance(item, Neighbour):
                 neighbours = frozenset(n for n in neighbours if n.address != item.address)
                 neighbours |= {item} if change.action == "replace" else set()
-            self.state = replace(self.state, routes=routes, neighbours=neighbours)
+            permits = self.state.filter.permits
+            if isinstance(item, Permit):
+                permits = permits - {item} if change.action == "delete" else permits | {item}
+            self.state = replace(self.state, routes=routes, neighbours=neighbours,
+                                 filter=replace(self.state.filter, permits=permits))
 
 
 def _planned(picture: Picture) -> list[Change]:
     return [c for c in plan(picture.desired, picture.roles, picture.state).changes
-            if isinstance(c.item, Route | Neighbour)]
+            if isinstance(c.item, Route | Neighbour | Permit | GuestFilter)]
 
 
 def _hook(world: World, held: Held, guest: Guest, *, runs: bool) -> list[Change]:
@@ -82,11 +88,26 @@ def test_a_start_and_a_stop() -> None:
     held = Held(world.picture())
     guest = _guest(101, ADDRESSES[0])
     assert [str(c) for c in _hook(world, held, guest, runs=True)] == [
+        "replace permit 198.51.100.7 from bc:24:11:00:00:01 on vmbr1",
         "replace neighbour 198.51.100.7 lladdr bc:24:11:00:00:01 dev vmbr1",
         "replace route 198.51.100.7/32 dev vmbr1"]
     assert _hook(world, held, guest, runs=True) == []
-    assert len(_hook(world, held, guest, runs=False)) == 2
+    assert len(_hook(world, held, guest, runs=False)) == 3
     assert world.state.routes == {FOREIGN}
+
+
+def test_a_hook_never_writes_the_whole_table() -> None:
+    """It knows of its own guest's permits only, and all others would be without."""
+    world = World(state=KernelState(INTERFACES))
+    held = Held(world.picture())
+    narrow = held.about(101, _guest(101, ADDRESSES[0]), lambda _guest, _picture: True)
+    assert [c.item for c in _planned(narrow) if isinstance(c.item, Permit | GuestFilter)] == [
+        Permit("vmbr1", "bc:24:11:00:00:01", ADDRESSES[0])]
+    table = GuestFilter(frozenset({"vmbr1"}), frozenset({
+        Permit("vmbr1", "bc:24:11:00:00:01", ADDRESSES[0])}))
+    held = Held(world.picture(), [Change("replace", table)])
+    narrow = held.about(101, _guest(101, ADDRESSES[0]), lambda _guest, _picture: True)
+    assert not [c for c in _planned(narrow) if isinstance(c.item, Permit | GuestFilter)]
 
 
 def test_another_who_waits_for_the_address_gets_it() -> None:

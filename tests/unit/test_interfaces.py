@@ -150,6 +150,27 @@ def test_a_guest_bridge_is_the_guests_alone_without_nic_address_and_uplink() -> 
     assert _closed(BOTH, replace(VMBR0, addresses=(GATEWAY,)), VMBR1) == ["vmbr0", "vmbr1"]
 
 
+def _filtered(config: Config, *interfaces: Interface) -> set[str]:
+    return set(classify(config, interfaces).filtered)
+
+
+def test_guests_are_filtered_where_nobody_but_they_speaks() -> None:
+    assert _filtered(CONFIG, *NODE) == {"vmbr1"}
+    assert _filtered(replace(CONFIG, guest_filter=False), *NODE) == set()
+    assert _filtered(BOTH, *NODE) == {"vmbr1"}, "routers speak on vmbr0"
+    by_name = replace(BOTH, uplinks=NameList(False, ("eno2",)))
+    assert _filtered(by_name, *NODE, _interface("eno2", "10.2.0.1/24")) == {"vmbr1"}, "hosts do"
+    nat = replace(CONFIG, guest_bridges=NameList(True, ("vmbr2",)))
+    bridge = _interface("vmbr2", "192.168.5.1/24", kind="bridge")
+    assert _filtered(nat, *NODE, bridge) == {"vmbr1", "vmbr2"}
+    vlans = (_interface("vmbr1.30", kind="vlan", lower="vmbr1"),
+             _interface("vmbr0.40", kind="vlan", lower="vmbr0"))
+    assert _filtered(BOTH, *NODE, *vlans) == {"vmbr1", "vmbr1.30"}
+    leading = _interface("vmbr1.31", "10.3.0.1/24", kind="vlan", lower="vmbr1")
+    uplink = replace(CONFIG, uplinks=NameList(False, ("vmbr1.31",)))
+    assert _filtered(uplink, *NODE, *vlans, leading) == set(), "its routers come that way"
+
+
 def test_a_vlan_of_a_guest_bridge_serves_guests_too() -> None:
     found = (*NODE, _interface("vmbr1.30", kind="vlan", lower="vmbr1"),
              _interface("vmbr0.40", kind="vlan", lower="vmbr0"))

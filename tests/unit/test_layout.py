@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 # Everything not named here is pure, a new module too.
 SHELLS = {
     *("agent", "apply", "arp", "attach", "cli", "events", "frrfiles", "frrplan", "frrwatch"),
-    *("guestfiles", "heal", "hookscript", "incoming", "journal", "look", "nudge", "onlink"),
-    *("prestart", "pve", "pveapi", "qmp", "readings", "routers", "rtnetlink", "snippet"),
-    *("before", "sync", "vtysh"),
+    *("guestfiles", "heal", "hookscript", "incoming", "journal", "kernel", "look", "nft"),
+    *("nudge", "onlink", "prestart", "pve", "pveapi", "qmp", "readings", "routers"),
+    *("rtnetlink", "snippet", "before", "sync", "vtysh"),
     *("installation", "objections", "program", "removal", "service", "verification"),
 }
 OUTSIDE = {
