@@ -376,23 +376,31 @@ class Agent:
     def _watch_moves(self) -> None:
         """A configuration is moved at the switchover: the target announces, the source
         withdraws, at that moment and not at the next glance."""
-        for vmid, move in list(self._moving.items()):
-            here = guestfiles.is_here(vmid)
-            if here == move.owned or not (self.picture and self.held):
-                continue
-            if not (here or guestfiles.is_elsewhere(vmid)):
-                del self._moving[vmid]  # destroyed, or /etc/pve is gone: for a whole look
-                self._want(0)
-                continue
-            try:
-                self._guest(self.picture, self.held, vmid, started=here, patience=SHORTLY)
-            except sync.Busy:
-                continue  # the next time round, which is at once
-            except PveOspfError as error:
-                self._complain(error)
-                continue
-            self._moving[vmid] = Move(here, time.monotonic())
-            self._want(AFTER_NUDGE)
+        try:
+            for vmid, move in list(self._moving.items()):
+                self._watch_move(vmid, move)
+        except CannotTell as error:  # pmxcfs crashed; a whole look finds them again
+            self._complain(error)
+            self._moving = {}
+            self._want(RETRY)
+
+    def _watch_move(self, vmid: int, move: Move) -> None:
+        here = guestfiles.is_here(vmid)
+        if here == move.owned or not (self.picture and self.held):
+            return
+        if not (here or guestfiles.is_elsewhere(vmid)):
+            del self._moving[vmid]  # destroyed, or /etc/pve is gone: for a whole look
+            self._want(0)
+            return
+        try:
+            self._guest(self.picture, self.held, vmid, started=here, patience=SHORTLY)
+        except sync.Busy:
+            return  # the next time round, which is at once
+        except PveOspfError as error:
+            self._complain(error)
+            return
+        self._moving[vmid] = Move(here, time.monotonic())
+        self._want(AFTER_NUDGE)
 
 
 @dataclass(frozen=True)

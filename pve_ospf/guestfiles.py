@@ -16,7 +16,7 @@ from . import guests as guest_text
 from .errors import CannotTell
 from .model import Finding, Guest, GuestKind
 from .picture import Cluster
-from .pve import PMXCFS, PVE, mounted, read
+from .pve import PMXCFS, PVE, below, exists, mounted, read
 
 SETTLE = 1.0
 """Seconds a running guest's file has to be left alone before what it announces counts anew.
@@ -55,6 +55,10 @@ class _Seen:
     settled: Guest | None = None
     due: float = 0.0
 
+    @property
+    def unreadable(self) -> bool:
+        return any(finding.code == "unreadable" for finding in self.findings)
+
 
 @dataclass
 class GuestFiles:
@@ -82,7 +86,7 @@ class GuestFiles:
         and hookscripts count only once their file has been left alone for SETTLE seconds; see
         due().
         """
-        if not (PVE.exists() or PMXCFS.exists()):
+        if not (exists(PVE) or exists(PMXCFS)):
             return Cluster()
         _known_here()
         version = _version() if self.follow else ""
@@ -115,7 +119,8 @@ class GuestFiles:
 
     def _look(self, place: _Place, running: bool, now: float) -> _Seen | None:
         known = self._seen.get(place.vmid)
-        if not known or place.version is None or known.place != place:
+        # pmxcfs counts writes: a file that could not be read has not changed when it can be.
+        if not known or place.version is None or known.place != place or known.unreadable:
             return _merged(known, _read(place), running, now)
         if known.settled and now >= known.due:
             return replace(known, guest=known.settled, settled=None)
@@ -145,22 +150,22 @@ def read_guests() -> Cluster:
 
 
 def is_here(vmid: int) -> bool:
-    """Whether this node owns the VM's configuration, at this moment."""
-    return (PVE / "local/qemu-server" / f"{vmid}.conf").exists()
+    """Whether this node owns the VM's configuration, at this moment. Raises CannotTell."""
+    return exists(PVE / "local/qemu-server" / f"{vmid}.conf")
 
 
 def is_elsewhere(vmid: int) -> bool:
     """Whether another node is seen to own the VM's configuration. Only that makes it gone from
-    here: without /etc/pve there is no file either."""
-    return mounted() and not is_here(vmid) and any(
-        PVE.glob(f"nodes/*/qemu-server/{vmid}.conf"))
+    here: without /etc/pve there is no file either. Raises CannotTell."""
+    return mounted() and not is_here(vmid) and bool(
+        below(PVE / "nodes", f"*/qemu-server/{vmid}.conf"))
 
 
 def _known_here() -> None:
     if not mounted():
         raise CannotTell("/etc/pve is not mounted: which guests this node owns is not known",
                          "see: systemctl status pve-cluster")
-    if not (PVE / "local").is_dir():
+    if not exists(PVE / "local"):
         raise CannotTell(f"{PVE}/local leads nowhere: which guests this node owns is not known",
                          "was the node renamed? see: ls -l /etc/pve/local /etc/pve/nodes")
 

@@ -148,9 +148,8 @@ def _done(memory: Memory, plan: Plan, boot: bool) -> Memory:
 
 def publish(router_id: IPv4Address | None, out: Out) -> None:
     """The cluster learns whose LSAs ours are; where it cannot, that is no reason to stop."""
-    if not pve.mounted():
-        return
     try:
-        pve.publish(pve.node_name(), router_id)
+        if pve.mounted():
+            pve.publish(pve.node_name(), router_id)
     except CannotTell as error:
         out(f"note: {error.message}")

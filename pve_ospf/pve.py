@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
+from stat import S_ISLNK
 
 from . import config as config_text
 from . import keys
@@ -41,14 +42,55 @@ def node_name() -> str:
     Not the host name, while /etc/pve is there: one that was changed (hostnamectl, DHCP) would
     name a node that owns no guest, and everything would be withdrawn.
     """
-    if mounted():
-        return (PVE / "local").resolve().name
+    if not mounted():
+        return host_name()
+    try:
+        return (PVE / "local").resolve(strict=True).name
+    except FileNotFoundError:
+        return (PVE / "local").resolve().name  # renamed: GuestFiles says that it leads nowhere
+    except OSError as error:
+        raise _unread(PVE / "local", error) from error
+
+
+def host_name() -> str:
+    """What the machine calls itself, for who only has to be named."""
     return socket.gethostname().partition(".")[0]
 
 
 def mounted() -> bool:
-    """Whether the cluster filesystem is there: /etc/pve/local is a symlink (facts)."""
-    return (PVE / "local").is_symlink()
+    """Whether the cluster filesystem is there: /etc/pve/local is a symlink (facts).
+
+    Raises CannotTell when it is there and dead: pmxcfs has crashed, and until it is started
+    again every access is refused ("Transport endpoint is not connected").
+    """
+    try:
+        return S_ISLNK((PVE / "local").lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unread(PVE / "local", error) from error
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file or directory. Raises CannotTell; pathlib's own raises, or
+    says no, or either, by Python's version."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unread(path, error) from error
+    return True
+
+
+def below(folder: Path, pattern: str) -> list[Path]:
+    """What matches below the folder; nothing where there is none. Raises CannotTell."""
+    try:
+        return sorted(folder.glob(pattern))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unread(folder, error) from error
 
 
 def read_config(node: str) -> Config:
@@ -143,7 +185,7 @@ def node_addresses() -> dict[str, frozenset[IPv4Address]]:
         members = ""
     for name_, ip in re.findall(r'"([^"]+)"\s*:\s*\{[^}]*"ip"\s*:\s*"([^"]+)"', members):
         found.setdefault(name_, set()).update(_addresses_of(ip))
-    for path in (PVE / "nodes").glob(f"*/{_ROUTER_ID}"):
+    for path in below(PVE / "nodes", f"*/{_ROUTER_ID}"):
         found.setdefault(path.parent.name, set()).update(_addresses_of(read(path).strip()))
     return {name: frozenset(addresses) for name, addresses in found.items()}
 
@@ -194,7 +236,12 @@ def read(path: Path) -> str:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise CannotTell(f"{path}: {error.strerror}") from error
+        raise _unread(path, error) from error
+
+
+def _unread(path: Path, error: OSError) -> CannotTell:
+    return CannotTell(f"{path}: {error.strerror}",
+                      "see: systemctl status pve-cluster" if path.is_relative_to(PVE) else "")
 
 
 def _running_containers() -> Iterator[tuple[int, str]]:

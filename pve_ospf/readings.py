@@ -65,7 +65,7 @@ def check() -> Report:
     try:
         readings = read()
     except CannotTell as error:
-        return Report(pve.node_name(), (), (), (), (), (_unread("this node", error),))
+        return Report(_name(), (), (), (), (), (_unread("this node", error),))
     lasting = passing(compare(readings))
     deadline = time.monotonic() + PATIENCE
     while lasting and time.monotonic() < deadline:
@@ -73,6 +73,13 @@ def check() -> Report:
         readings = reread(readings)
         lasting &= passing(compare(readings))
     return compare(readings, lasting)
+
+
+def _name() -> str:
+    try:
+        return pve.node_name()
+    except CannotTell:
+        return pve.host_name()
 
 
 def read() -> Readings:

@@ -45,6 +45,20 @@ VM_MEMORY = "80"
 HELD = 64
 """KiB per second: at this pace a VM of 80 MiB takes minutes."""
 
+_DEAD_FUSE = """
+import ctypes, os
+try:
+    os.mknod("/dev/fuse", 0o20666, os.makedev(10, 229))
+except FileExistsError:
+    pass
+fuse = os.open("/dev/fuse", os.O_RDWR)
+libc = ctypes.CDLL(None, use_errno=True)
+options = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fuse
+if libc.mount(b"pmxcfs", b"/etc/pve", b"fuse", 0, options):
+    raise OSError(ctypes.get_errno(), "mount")
+"""
+"""With this process the file system's server ends."""
+
 
 class Node(FrrMachine):
     """A node of the cluster; /etc/pve is the lab's directory, the rest is its own."""
@@ -254,6 +268,10 @@ class Node(FrrMachine):
     def pve_gone(self) -> contextlib.AbstractContextManager[None]:
         """/etc/pve not mounted: an empty directory, as before pve-cluster starts."""
         return self._pve_changed("umount /etc/pve", "mount --bind /var/lib/pve-cluster /etc/pve")
+
+    def pve_dead(self) -> contextlib.AbstractContextManager[None]:
+        """pmxcfs has crashed: every access to /etc/pve is refused with ENOTCONN."""
+        return self._pve_changed(f"python3 -I -c '{_DEAD_FUSE}'", "umount /etc/pve")
 
     def pve_read_only(self) -> contextlib.AbstractContextManager[None]:
         """Writes fail, as without quorum (there with EACCES, here with EROFS)."""

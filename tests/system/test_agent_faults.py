@@ -118,6 +118,17 @@ def test_without_etc_pve_nothing_is_withdrawn(lab: Lab, node: Node, guests: Gues
         assert here.events(WEB) == []
 
 
+def test_nor_when_pmxcfs_has_crashed(lab: Lab, node: Node) -> None:
+    with monitored(node) as here:
+        with said(node, "Transport endpoint is not connected"), node.pve_dead():
+            for phase in ("pre-start", "post-start"):
+                assert hook(node, 101, phase).returncode == 0, "a guest may start"
+        with said(node, "works again"):
+            pass
+        right(node)
+        assert here.events(WEB) == []
+
+
 def test_a_read_only_etc_pve_hinders_nothing(lab: Lab, node: Node) -> None:
     with node.pve_read_only():
         node.pct("stop", 101)

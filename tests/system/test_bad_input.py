@@ -118,12 +118,17 @@ def test_a_half_written_guest_is_named_and_the_others_serve_on(
     assert _routes(node) == [WEB, "198.51.100.8"], "it runs: what it may hold is kept"
 
 
-def test_etc_pve_absent_changes_nothing_and_is_exit_3(node: Node, lab: Lab) -> None:
-    with node.pve_gone():
-        for command in ("sync", "check"):
-            done = node.run(["pve-ospf", command], check=False)
+@pytest.mark.parametrize("how", ["gone", "dead"])
+def test_etc_pve_absent_changes_nothing_and_is_exit_3(node: Node, lab: Lab, how: str) -> None:
+    with node.pve_gone() if how == "gone" else node.pve_dead():
+        for command in ("sync", "check", "apply", "generate", "attach 102", "sync --dry-run"):
+            done = node.run(["pve-ospf", *command.split()], check=False)
             assert done.returncode == 3, done.output
             assert "/etc/pve" in done.output
+            assert "Traceback" not in done.output
+            assert how == "gone" or "Transport endpoint is not connected" in done.output
+        for phase in ("pre-start", "post-start"):
+            assert node.run(["/var/lib/vz/snippets/pve-ospf", 101, phase]).output == ""
         hook = node.run(["/var/lib/vz/snippets/pve-ospf", 101, "post-stop"], check=False)
         assert (hook.returncode, hook.output) == (0, "")
         assert _routes(node) == [WEB]
