@@ -149,6 +149,16 @@ def read_guests() -> Cluster:
     return GuestFiles().read()
 
 
+def hookscript(guest: Guest) -> str | None:
+    """What its file says now. Raises CannotTell, also when it has just moved."""
+    place = _Place(guest.vmid, guest.kind, guest.node)
+    try:
+        text = read(place.path)
+    except FileNotFoundError as error:
+        raise CannotTell(f"{place.path}: {error.strerror}", "was the guest moved?") from error
+    return guest_text.parse(text, guest.vmid, guest.kind, guest.node)[0].hookscript
+
+
 def is_here(vmid: int) -> bool:
     """Whether this node owns the VM's configuration, at this moment. Raises CannotTell."""
     return exists(PVE / "local/qemu-server" / f"{vmid}.conf")

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from importlib.util import find_spec
 
 from .errors import CannotTell, Refused
+from .guestfiles import hookscript
 from .model import Guest
 
 _TIMEOUT = 60.0
 """Seconds. Proxmox waits up to 10 s for a guest's lock, and a remote node must answer."""
+
+_ARRIVES = 2.0
+"""Seconds for another node's write to arrive here by corosync; mostly it takes milliseconds."""
 
 
 def set_hookscript(guest: Guest, volume: str | None) -> None:
@@ -38,12 +43,29 @@ def _by_proxmoxer(guest: Guest, volume: str | None) -> None:
 
     api = ProxmoxAPI(backend="local", timeout=_TIMEOUT)
     config = api("nodes")(guest.node)(guest.kind)(guest.vmid)("config")
+    words = ""
     try:
         config.put(**({"hookscript": volume} if volume else {"delete": "hookscript"}))
     except ResourceException as error:
-        raise _refused(guest, str(error)) from error
+        words = str(error)
     except subprocess.TimeoutExpired as error:
         raise _late(guest) from error
+    # proxmoxer 2.2 takes any word on standard error for a failure, and Proxmox warns there (of
+    # a locale, say); a failure without words it takes for success. So the result decides.
+    if not _took_effect(guest, volume):
+        raise _refused(guest, words)
+
+
+def _took_effect(guest: Guest, volume: str | None) -> bool:
+    """Whether the guest's configuration says so; another node's takes a moment to get here.
+    Raises CannotTell."""
+    deadline = time.monotonic() + _ARRIVES
+    while True:
+        if hookscript(guest) == volume:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
 
 
 def _by_pvesh(guest: Guest, volume: str | None) -> None:

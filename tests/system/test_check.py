@@ -373,6 +373,15 @@ def test_with_ospfd_hanging_it_cannot_tell(lan: Lab) -> None:
     poll(lambda: findings(node) == [], 60, "well again")
 
 
+def test_attached_in_a_locale_that_is_not_there(lan: Lab) -> None:
+    """Perl warns on standard error, which proxmoxer 2.2 takes for a failure."""
+    node = lan.node("pve1")
+    for command in ("detach", "attach"):
+        said = node.run(["env", "LC_ALL=de_DE.UTF-8", "pve-ospf", command, 102])
+        assert f"102: {command}ed (pve1)" in said.stdout
+    poll(lambda: findings(node) == [], 60, "well again")
+
+
 @once
 def test_without_etc_pve_it_cannot_tell(lan: Lab) -> None:
     node = lan.node("pve1")

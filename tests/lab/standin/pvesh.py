@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import socket
 import sys
@@ -180,6 +181,9 @@ def call(command: str, path: str, options: Options) -> Any:
 
 
 def main(words: list[str]) -> int:
+    if os.environ.get("LC_ALL", "C") not in ("C", "C.UTF-8", "POSIX"):
+        sys.stderr.write('perl: warning: Setting locale failed.\n'
+                         'perl: warning: Falling back to the standard locale ("C").\n')
     words = [word for word in words if word not in ("--noproxy", "-noproxy")]
     positional, options = parse(words)
     if len(positional) != 2 or positional[0] not in API:
