@@ -13,7 +13,8 @@ from ipaddress import AddressValueError, IPv4Address
 
 from .model import Guest, GuestKind, GuestNet
 
-_KEY = re.compile(r"([a-z][a-z_]*\d*):\s*(.+?)\s*")
+_KEY = re.compile(r"([a-z][a-z_-]*\d*):\s*(.+?)\s*")
+"""Of a VM's keys some have a dash (amd-sev, allow-ksm)."""
 _LXC_KEY = re.compile(r"lxc\.[a-z0-9_\-.]+(:|\s*=)")
 _NET = re.compile(r"net(\d|[12]\d|3[01])")
 _MAC = re.compile(r"[a-f0-9][02468ace](:[a-f0-9]{2}){5}", re.IGNORECASE)

@@ -87,5 +87,5 @@ def _late(guest: Guest) -> Refused:
 def _refused(guest: Guest, words: str) -> Refused:
     line = " ".join(words.split()) or "no reason given"
     return Refused(f"guest {guest.vmid} on {guest.node}: Proxmox refused: {line}",
-                   "only root@pam may set a hookscript; see also: pct config "
-                   f"{guest.vmid}")
+                   "only root@pam may set a hookscript; see also: "
+                   f"{'pct' if guest.kind == 'lxc' else 'qm'} config {guest.vmid}")

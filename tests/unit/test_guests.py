@@ -145,6 +145,13 @@ def test_a_vm_has_its_address_in_ipconfig() -> None:
         GuestNet(1, "vmbr2", MAC.lower()))
 
 
+def test_keys_of_a_vm_with_a_dash_are_nothing_unknown() -> None:
+    guest, problems = parse("amd-sev: type=snp\nallow-ksm: 0\nnet0: virtio=" + "BC:24:11:00:00:01"
+                            ",bridge=vmbr1\n", 101, "qemu", "pve1")
+    assert problems == ()
+    assert len(guest.nets) == 1
+
+
 def test_a_vms_new_address_counts_when_its_drive_is_made_anew() -> None:
     """Proxmox writes it at once, and the guest has it from its next start on."""
     text = """\
