@@ -22,7 +22,7 @@ from .look import Memory, look
 from .model import Announcement, Finding
 from .pace import paced, remembered
 from .picture import Picture
-from .routes import Change, Plan, is_ours, plan, removal
+from .routes import Change, DeviceAddress, Plan, is_ours, plan, removal
 from .sysctls import Sysctl
 
 __all__ = ["Busy", "Memory", "Picture", "Result", "locked", "look", "remove_all", "sync"]
@@ -99,7 +99,9 @@ def settle(picture: Picture, dry_run: bool = False) -> Result:
         return Result(planned, findings, announced=announced)
     changed = {a: when for a, when in _changed().items() if a not in _unannounced(picture)}
     pace = paced(planned.changes, changed, time.monotonic())
-    was = sysctls.before((c.item for c in pace.now if isinstance(c.item, Sysctl)),
+    items = [c.item for c in pace.now if c.action == "replace"]
+    was = sysctls.before([i for i in items if isinstance(i, Sysctl)],
+                         {i.device for i in items if isinstance(i, DeviceAddress)},
                          picture.state.sysctls)
     fresh = sysctls.in_use(was, picture.roles, picture.away)
     before.keep(sysctls.first(kept, fresh), there)

@@ -71,11 +71,15 @@ def watched_sysctls(roles: Roles) -> tuple[Sysctl, ...]:
             *(Sysctl("conf", device, "proxy_arp", 0) for device in sorted(set(shared))))
 
 
-def before(made: Iterable[Sysctl], present: Iterable[Sysctl]) -> frozenset[Sysctl]:
-    """What the values are that will be `made` others, as far as they will be given back."""
+def before(made: Iterable[Sysctl], taken: Collection[str],
+           present: Iterable[Sysctl]) -> frozenset[Sysctl]:
+    """What the values are that will be `made` others, as far as they will be given back; and on
+    the bridges that are `taken` now all of them, so that one which an administrator had set as
+    we want it is known for his."""
     ours = frozenset(s for s in made if s.name in GIVEN_BACK)
     places = {_place(s) for s in ours}
-    return frozenset(s for s in present if _place(s) in places) - ours
+    return frozenset(s for s in present if (_place(s) in places and s not in ours)
+                     or (s.device in taken and s.name in GIVEN_BACK))
 
 
 def in_use(kept: Iterable[Sysctl], roles: Roles, away: Collection[str]) -> frozenset[Sysctl]:

@@ -235,7 +235,9 @@ def test_and_on_again_only_where_we_turned_them_off() -> None:
 # What is given back.
 
 def _before(changes: Iterable[Change], state: KernelState) -> frozenset[Sysctl]:
-    return before((c.item for c in changes if isinstance(c.item, Sysctl)), state.sysctls)
+    items = [c.item for c in changes]
+    return before([i for i in items if isinstance(i, Sysctl)],
+                  {i.device for i in items if isinstance(i, DeviceAddress)}, state.sysctls)
 
 
 VMBR0, VMBR1 = Interface(1, "vmbr0", "bridge"), Interface(2, "vmbr1", "bridge")
@@ -263,10 +265,13 @@ def test_a_bridge_gives_back_what_it_was_given_though_the_address_is_gone(roles:
     assert list(removal(NO_GATEWAY, kept).changes) == back
 
 
-def test_what_an_administrator_has_set_is_not_given_back() -> None:
+def test_what_an_administrator_has_set_stays_as_it_is() -> None:
     his = replace(FRESH, sysctls=FRESH.sysctls - set(OFF) | set(BRIDGE[2:]))
-    assert _before(plan(Desired(), ROLES, his).changes, his) == frozenset()
-    assert plan(Desired(), replace(ROLES, guest_bridges=()), NO_GATEWAY).changes == ()
+    kept = _before(plan(Desired(), ROLES, his).changes, his)
+    closed = replace(READY, interfaces=FRESH.interfaces)
+    for changes in (plan(Desired(), replace(ROLES, guest_bridges=()), closed, kept=kept).changes,
+                    removal(closed, kept).changes):
+        assert [c.item for c in changes] == [DeviceAddress("vmbr1", GATEWAY)]
 
 
 def test_what_a_value_was_first_counts() -> None:
