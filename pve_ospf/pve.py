@@ -97,16 +97,16 @@ def read_config(node: str) -> Config:
     """pve-ospf.yaml for `node`, from the cluster, else from /etc/pve-ospf/config.yaml.
 
     Raises ConfigError when there is none or it is wrong, CannotTell when it cannot be read or
-    when the cluster's own might be there but /etc/pve is not mounted.
+    when the cluster's own might be there but /etc/pve is not mounted: until then the other
+    file is not the one that counts.
     """
     for path in (CLUSTER_CONFIG, LOCAL_CONFIG):
         try:
             return _parsed(read(path), str(path), node)
-        except FileNotFoundError:
-            continue
-    if PMXCFS.exists() and not mounted():
-        raise CannotTell(f"{CLUSTER_CONFIG}: /etc/pve is not mounted",
-                         "see: systemctl status pve-cluster")
+        except FileNotFoundError as error:
+            if exists(PMXCFS) and not mounted():
+                raise CannotTell(f"{CLUSTER_CONFIG}: /etc/pve is not mounted",
+                                 "see: systemctl status pve-cluster") from error
     raise ConfigError(f"{CLUSTER_CONFIG} does not exist, so nothing is announced", ALLOW_HINT)
 
 
