@@ -26,6 +26,10 @@ Pure. What may be written, with the defaults:
 An uplink may have keys of its own, from hello-interval to authentication:
 
     uplinks: [vmbr0, {name: eno2, cost: 20, network: point-to-point}]
+
+and a tunnel, or several by a pattern, a policy and a cost; the first that fits counts:
+
+    tunnels: {interfaces: [auto, {name: wg0, policy: high-cost, cost: 20000}]}
 """
 
 from __future__ import annotations
@@ -83,11 +87,19 @@ class NameList:
 
 @dataclass(frozen=True, slots=True)
 class Tunnels:
-    """What is done with tunnels that carry the cluster; `cost` only counts for high-cost."""
+    """What is done with tunnels that carry the cluster; `cost` only counts for high-cost.
+    `own` is what was written for some names and patterns of `interfaces`."""
 
     policy: Literal["passive", "high-cost"] = "passive"
     cost: int = 65535
     interfaces: NameList = field(default_factory=NameList)
+    own: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+    def cost_of(self, tunnel: str) -> int | None:
+        """The tunnel's cost in OSPF, None where it stays out."""
+        own = next((own for name, own in self.own if fnmatchcase(tunnel, name)), {})
+        high = own.get("policy", self.policy) == "high-cost"
+        return own.get("cost", self.cost) if high else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,12 +295,6 @@ def _integer(low: int, high: int, unit: str = "") -> Callable[[Any], int]:
     return convert
 
 
-def _switch(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong(f"{value!r} is neither true nor false")
-    return value
-
-
 def _address(value: Any) -> IPv4Address:
     try:
         return IPv4Address(value if isinstance(value, str) else "")
@@ -379,7 +385,7 @@ def _uplinks(value: Any) -> tuple[NameList, tuple[tuple[str, dict[str, Any]], ..
     """Names, and what was written for some of them."""
     if value == AUTO:
         return NameList(), ()
-    entries = [_uplink(entry, f"[{number}]")
+    entries = [_entry(entry, f"[{number}]", _SPEAKING)
                for number, entry in enumerate(_sequence(value, "interface names"))]
     names = _name_list(_NAME, False)([name for name, _ in entries])
     for name in names.names:
@@ -388,7 +394,9 @@ def _uplinks(value: Any) -> tuple[NameList, tuple[tuple[str, dict[str, Any]], ..
     return names, tuple((name, own) for name, own in entries if own)
 
 
-def _uplink(entry: Any, place: str) -> tuple[Any, dict[str, Any]]:
+def _entry(entry: Any, place: str, keys: Mapping[str, tuple[str, Callable[[Any], Any]]]
+           ) -> tuple[Any, dict[str, Any]]:
+    """An interface's name, and what was written for it with these keys."""
     if not isinstance(entry, dict):
         return entry, {}
     if "name" not in entry:
@@ -397,10 +405,10 @@ def _uplink(entry: Any, place: str) -> tuple[Any, dict[str, Any]]:
     for key, value in entry.items():
         if key == "name":
             continue
-        if key not in _SPEAKING:
-            raise _Wrong(f"unknown key; allowed: {', '.join(sorted({'name', *_SPEAKING}))}",
+        if key not in keys:
+            raise _Wrong(f"unknown key; allowed: {', '.join(sorted({'name', *keys}))}",
                          f"{place}.{key}")
-        name, convert = _SPEAKING[key]
+        name, convert = keys[key]
         try:
             own[name] = convert(value)
         except _Wrong as wrong:
@@ -433,8 +441,8 @@ def _policy(value: Any) -> str:
 
 
 def _tunnels(value: Any) -> Tunnels:
-    convert: dict[str, Callable[[Any], Any]] = {
-        "policy": _policy, "cost": _integer(1, 65535), "interfaces": _name_list(_PATTERN, True)}
+    convert = {**{key: converter for key, (_, converter) in _TUNNEL.items()},
+               "interfaces": _tunnel_list}
     for key in _mapping(value):
         if key not in convert:
             raise _Wrong(f"unknown key; allowed: {', '.join(sorted(convert))}", f".{key}")
@@ -443,8 +451,19 @@ def _tunnels(value: Any) -> Tunnels:
         try:
             taken[key] = convert[key](written)
         except _Wrong as wrong:
-            raise _Wrong(wrong.problem, f".{key}") from None
-    return Tunnels(**taken)
+            raise _Wrong(wrong.problem, f".{key}{wrong.at}") from None
+    names, own = taken.pop("interfaces", (NameList(), ()))
+    return Tunnels(**taken, interfaces=names, own=own)
+
+
+def _tunnel_list(value: Any) -> tuple[NameList, tuple[tuple[str, dict[str, Any]], ...]]:
+    """Names and patterns, and what was written for some of them."""
+    if value == AUTO:
+        return NameList(), ()
+    entries = [_entry(entry, f"[{number}]", _TUNNEL)
+               for number, entry in enumerate(_sequence(value, "interface names"))]
+    return (_name_list(_PATTERN, True)([name for name, _ in entries]),
+            tuple((name, own) for name, own in entries if own))
 
 
 _SPEAKING: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -457,6 +476,11 @@ _SPEAKING: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "authentication": ("authentication", _key_name),
 }
 
+_TUNNEL: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "policy": ("policy", _policy),
+    "cost": ("cost", _integer(1, 65535)),
+}
+
 _KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "area": ("area", _area),
     "router-id": ("router_id", _router_id),
@@ -464,6 +488,6 @@ _KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     **_SPEAKING,
     "transit": ("transit", _truth),
     "guest-bridges": ("guest_bridges", _name_list(_NAME, True)),
-    "guest-filter": ("guest_filter", _switch),
+    "guest-filter": ("guest_filter", _truth),
     "tunnels": ("tunnels", _tunnels),
 }

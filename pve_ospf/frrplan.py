@@ -100,7 +100,7 @@ def _built() -> tuple[OspfdConfig, Roles]:
     config = pve.read_config(node)
     dialect = Dialect(vtysh.version())
     interfaces = rtnetlink.interfaces()
-    roles = classify(config, interfaces, pve.ring_addresses())
+    roles = classify(config, interfaces, pve.cluster_networks())
     keys = pve.read_keys() if config.authenticates else {}
     return build(config, roles, dialect, interfaces, keys), roles
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from .config import Config
 from .model import GATEWAY, Interface
@@ -21,6 +21,10 @@ TUNNEL_KINDS = frozenset({
 })
 """IFLA_INFO_KIND of the kernel's tunnel drivers; "tun" is also what OpenVPN, tailscale and
 ZeroTier use, and QEMU for a guest's tap, which `is_guest_port` takes out first."""
+
+STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"})
+"""Kinds that are the interface below them under another name. A tunnel's `lower` is its underlay,
+a veth's its other end."""
 
 _GUEST_PORT = re.compile(r"veth\d+i\d+|tap\d+i\d+|fwpr\d+p\d+")
 _NFT_NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -34,6 +38,7 @@ class Roles:
 
     `shared` are guest bridges that have more than guests on them: see `closed_bridges`.
     `filtered` are those on which nobody but guests speaks, unless `guest-filter` is off.
+    `dear` are tunnels into which OSPF is let at a high cost.
     """
 
     uplinks: tuple[Interface, ...] = ()
@@ -41,6 +46,7 @@ class Roles:
     tunnels: tuple[Interface, ...] = ()
     shared: frozenset[str] = frozenset()
     filtered: frozenset[str] = frozenset()
+    dear: frozenset[str] = frozenset()
 
     @property
     def closed_bridges(self) -> tuple[Interface, ...]:
@@ -77,16 +83,31 @@ def carries_no_address(name: str) -> bool:
     return is_guest_port(name) or bool(_FIREWALL_BRIDGE.fullmatch(name))
 
 
+def faces_guests(name: str, interfaces: Collection[Interface]) -> str:
+    """What makes this interface the guests' side, where OSPF must never speak; "" for none."""
+    found = {i.name: i for i in interfaces}
+    if carries_no_address(name):
+        return "is a guest's own"
+    interface = found.get(name)
+    if interface is None:
+        return ""
+    bridge = found.get(interface.master or "")
+    if bridge and bridge.kind == "bridge":
+        return f"is a port of {bridge.name}"
+    return "has no port but guests'" if _leads_nowhere(interface, interfaces) else ""
+
+
 def classify(config: Config, interfaces: Collection[Interface],
-             rings: Collection[IPv4Address] = ()) -> Roles:
-    """Uplinks, guest bridges and tunnels of a node; `rings` are corosync's addresses, and a
-    tunnel that carries one is kept out even where the configuration names others only.
+             cluster: Collection[IPv4Network] = ()) -> Roles:
+    """Uplinks, guest bridges and tunnels of a node; `cluster` is where corosync and migrations
+    run, and a tunnel with an address in there is kept out even where the configuration names
+    others only.
 
     What the administrator names wins over what is found. A bridge may be uplink *and* guest
     bridge only if it was named as a guest bridge: that is how Proxmox's default vmbr0 is
     opened to guests on purpose.
     """
-    tunnels = _tunnels(config, interfaces, rings)
+    tunnels = _tunnels(config, interfaces, cluster)
     guest = [i for i in interfaces if _is_guest_bridge(config, i, interfaces, tunnels)]
     # A guest bridge with a NIC in it is one only because the administrator said so: it leads
     # to the network all the same, so `auto` still finds it as an uplink.
@@ -97,6 +118,7 @@ def classify(config: Config, interfaces: Collection[Interface],
     inward = [i for i in guest if not {i.name, i.kind == "vlan" and i.lower} & leading]
     return Roles(_sorted(uplinks), _sorted(guest),
                  _sorted(i for i in interfaces if i.name in tunnels),
+                 dear=frozenset(name for name in tunnels if config.tunnels.cost_of(name)),
                  shared=frozenset(i.name for i in guest
                                   if i not in inward or not _serves_only_guests(i, interfaces)),
                  filtered=frozenset(i.name for i in inward if config.guest_filter
@@ -115,12 +137,13 @@ def _sorted(interfaces: Iterable[Interface]) -> tuple[Interface, ...]:
 
 
 def _tunnels(config: Config, interfaces: Collection[Interface],
-             rings: Collection[IPv4Address]) -> set[str]:
+             cluster: Collection[IPv4Network]) -> set[str]:
     named = config.tunnels.interfaces
     tunnels = {i.name for i in interfaces if named.names_it(i.name)}
     found = {i.name for i in interfaces if i.kind in TUNNEL_KINDS and not is_guest_port(i.name)}
     _spread(found, interfaces)
-    carrying = {i.name for i in interfaces if any(a.ip in rings for a in i.addresses)}
+    carrying = {i.name for i in interfaces
+                if any(a.ip in network for a in i.addresses for network in cluster)}
     tunnels |= found if named.auto else found & carrying
     return tunnels - set(config.uplinks.names)
 
@@ -138,7 +161,7 @@ def _spread(tunnels: set[str], interfaces: Collection[Interface]) -> None:
     while before != len(tunnels):
         before = len(tunnels)
         tunnels |= {i.master for i in interfaces if i.name in tunnels and i.master} - wired
-        tunnels |= {i.name for i in interfaces if i.kind == "vlan" and i.lower in tunnels}
+        tunnels |= {i.name for i in interfaces if i.kind in STACKED and i.lower in tunnels}
 
 
 def _is_guest_bridge(config: Config, interface: Interface, interfaces: Collection[Interface],

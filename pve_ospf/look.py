@@ -70,8 +70,9 @@ def look(stopped: Collection[int] = (), memory: Memory | None = None) -> Picture
     runs = living(memory, stopped)
     cluster = memory.files.read(runs, time.monotonic())
     rings = pve.ring_addresses()
-    state = kernel.read_state(lambda found: classify(config, found, rings))
-    roles = classify(config, state.interfaces, rings)
+    networks = pve.cluster_networks(rings)
+    state = kernel.read_state(lambda found: classify(config, found, networks))
+    roles = classify(config, state.interfaces, networks)
     known = memory.routers or routers.read()
     node = Node(name=name, roles=roles,
                 interfaces=tuple(i for i in state.interfaces if not carries_no_address(i.name)),

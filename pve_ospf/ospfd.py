@@ -19,7 +19,7 @@ import jinja2
 
 from .config import Config, Speaking
 from .errors import Refused
-from .interfaces import Roles, own_addresses
+from .interfaces import Roles, faces_guests, own_addresses
 from .keys import Key
 from .model import Interface
 from .secrecy import hidden
@@ -203,17 +203,16 @@ def build(config: Config, roles: Roles, dialect: Dialect,
     Raises Refused, with what to set, when there is no uplink, no router id or no key to be
     had, or the dialect lacks something that is called for.
     """
-    _check_uplinks(config, roles)
+    _check_uplinks(config, roles, interfaces)
     # One that is named may not exist yet: Proxmox makes vmbr0v5 when its first guest starts.
     bridges = sorted({*(b.name for b in roles.guest_bridges), *config.guest_bridges.names})
     lists = {bridge: _allowed(config, bridge) for bridge in bridges}
     permits = {name: prefixes for name, prefixes in lists.items() if prefixes}
     uplinks = [_speaking(config, config.speaking_on(i.name), dialect, i.name, keys or {})
                for i in roles.uplinks]
-    tunnels: list[OspfInterface] = []
-    if config.tunnels.policy == "high-cost":
-        dear = replace(config.speaking, cost=config.tunnels.cost, network=None)
-        tunnels = [_speaking(config, dear, dialect, i.name, keys or {}) for i in roles.tunnels]
+    costs = {i.name: config.tunnels.cost_of(i.name) for i in roles.tunnels}
+    tunnels = [_speaking(config, replace(config.speaking, cost=cost, network=None), dialect, name,
+                         keys or {}) for name, cost in costs.items() if cost]
     closed = len(uplinks) > 1 and not config.transit
     # FRR takes its own router LSA for its own routes, too: told max-metric, it finds all its
     # links equally far, uplinks and tunnels. Where that matters, only the uplinks are dear.
@@ -223,7 +222,7 @@ def build(config: Config, roles: Roles, dialect: Dialect,
     router_id = config.router_id or own_addresses(roles.uplinks[0])[0]
     return OspfdConfig(
         dialect, config.area, router_id, (*uplinks, *tunnels),
-        () if tunnels else tuple(i.name for i in roles.tunnels),
+        tuple(name for name, cost in costs.items() if not cost),
         (_denied(router_id, roles, interfaces),
          *(PrefixList(_list_name(name), prefixes) for name, prefixes in permits.items())),
         (RouteMapEntry(DENY_ENTRY, "deny", DENY_LIST), *_permits(permits)),
@@ -249,8 +248,11 @@ def router_side(config: OspfdConfig, uplinks: Iterable[Interface]) -> str:
         interfaces=speaking, subnets=subnets, default_hello=DEFAULT_HELLO))
 
 
-def _check_uplinks(config: Config, roles: Roles) -> None:
+def _check_uplinks(config: Config, roles: Roles, interfaces: Collection[Interface]) -> None:
     for name in config.uplinks.names:
+        if why := faces_guests(name, interfaces):
+            raise Refused(f"the uplink {name} of the configuration {why}, and OSPF never speaks "
+                          "there", "Name another: uplinks: [NAME]")
         if not roles.is_uplink(name):
             raise Refused(f"the uplink {name} of the configuration is not an interface of "
                           "this node", "Correct the name: uplinks: [NAME]")

@@ -105,15 +105,15 @@ def _area(interface: OspfInterface) -> Iterator[Finding]:
 def _trespassing(readings: Readings, interface: OspfInterface) -> Iterator[Finding]:
     """OSPF where it must not be: on tunnels, unless their policy is high-cost, and on guest
     bridges. Passive is too much already: the subnet shows in everybody's routing table."""
-    roles, tunnels = readings.roles, readings.config.tunnels
+    roles, cost = readings.roles, readings.config.tunnels.cost_of(interface.name)
     doing = "its subnet is announced by" if interface.passive else "speaks"
     if any(interface.name == tunnel.name for tunnel in roles.tunnels):
-        if tunnels.policy == "passive":
+        if cost is None:
             yield Finding("tunnel-in-ospf", interface.name, f"is a tunnel and {doing} OSPF: "
                           "users' traffic may run over it", "pve-ospf apply")
-        elif interface.cost < tunnels.cost:
+        elif interface.cost < cost:
             yield Finding("tunnel-cost", interface.name, f"is a tunnel with cost {interface.cost} "
-                          f"instead of {tunnels.cost}", "pve-ospf apply")
+                          f"instead of {cost}", "pve-ospf apply")
     elif roles.is_guest_bridge(interface.name) and not roles.is_uplink(interface.name):
         yield Finding("guest-bridge-in-ospf", interface.name, f"is a guest bridge and {doing} "
                       "OSPF: a guest could become a router", "pve-ospf apply")

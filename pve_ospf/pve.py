@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from stat import S_ISLNK
 
@@ -28,6 +29,7 @@ LOCAL_CONFIG = Path("/etc/pve-ospf/config.yaml")
 CLUSTER_KEYS = PVE / "priv" / "pve-ospf.yaml"
 LOCAL_KEYS = Path("/etc/pve-ospf/keys.yaml")
 
+_MIGRATION = re.compile(r"^migration\s*:.*\bnetwork=([0-9./]+)", re.MULTILINE)
 _RING = re.compile(r"^\s*ring\d+_addr\s*:\s*(\S+)\s*$", re.MULTILINE)
 _LXC_COMMAND = re.compile(r"@/var/lib/lxc/(\d+)/command")
 _SECTION = re.compile(r"^([a-z_]+: *\S+)", re.MULTILINE)
@@ -165,6 +167,17 @@ def ring_addresses() -> frozenset[IPv4Address]:
             continue  # a node on its own has no corosync
     return frozenset(a for name in names for a in _addresses_of(name)) | frozenset(
         a for several in node_addresses().values() for a in several)
+
+
+def cluster_networks(rings: frozenset[IPv4Address] | None = None) -> frozenset[IPv4Network]:
+    """Where the cluster talks to itself: the addresses of ring_addresses(), each alone, and the
+    network for migrations that datacenter.cfg sets. Raises CannotTell."""
+    networks = set(map(IPv4Network, ring_addresses() if rings is None else rings))
+    with suppress(FileNotFoundError):
+        for text in _MIGRATION.findall(read(PVE / "datacenter.cfg")):
+            with suppress(ValueError):  # an IPv6 network, or none
+                networks.add(IPv4Network(text, strict=False))
+    return frozenset(networks)
 
 
 def node_addresses() -> dict[str, frozenset[IPv4Address]]:

@@ -88,7 +88,7 @@ def read() -> Readings:
     node = pve.node_name()
     config = pve.read_config(node)
     guests, state = _guests_and_kernel()
-    roles = classify(config, state.interfaces, pve.ring_addresses())
+    roles = classify(config, state.interfaces, pve.cluster_networks())
     zebra, ospf, lsas, neighbours = _frr()
     differences, refusal = _differences(ospf)
     return Readings(
@@ -102,7 +102,7 @@ def reread(before: Readings) -> Readings:
     """`before` with everything anew that may change within seconds by itself."""
     guests, state = _guests_and_kernel()
     zebra, ospf, lsas, neighbours = _frr()
-    roles = classify(before.config, state.interfaces, pve.ring_addresses())
+    roles = classify(before.config, state.interfaces, pve.cluster_networks())
     return replace(before, guests=guests, state=state, zebra=zebra, lsas=lsas, ospf=ospf,
                    neighbours=neighbours, roles=roles, unplugged=_unplugged(roles),
                    agent=nudge.answering(), before=_before(state))
@@ -130,7 +130,7 @@ def _guests_and_kernel() -> tuple[Guests | Unread, KernelState]:
     except CannotTell as error:
         config = pve.read_config(pve.node_name())
         return (_unread("the guests", error),
-                kernel.read_state(lambda found: classify(config, found, pve.ring_addresses())))
+                kernel.read_state(lambda found: classify(config, found, pve.cluster_networks())))
     return Guests(picture.own_guests(), picture.node.running, picture.desired,
                   picture.cluster.findings), picture.state
 

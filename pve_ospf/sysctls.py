@@ -35,14 +35,14 @@ class Sysctl:
 
 
 def bridge_sysctls(roles: Roles) -> tuple[Sysctl, ...]:
-    """Forwarding on uplinks and guest bridges; where the guests are alone, answers for any
-    gateway, too.
+    """Forwarding on uplinks, guest bridges and tunnels that are let into OSPF; where the guests
+    are alone, answers for any gateway, too.
 
     proxy_delay 0, because the kernel otherwise delays each proxied answer by up to 0.8 s.
     proxy_arp is never set on an uplink: it would answer for the whole network there.
     """
-    wanted = [Sysctl("conf", i.name, "forwarding", 1) for i in (*roles.uplinks,
-                                                                 *roles.guest_bridges)]
+    wanted = [Sysctl("conf", name, "forwarding", 1) for name in (
+        *(i.name for i in (*roles.uplinks, *roles.guest_bridges)), *roles.dear)]
     for bridge in roles.closed_bridges:
         wanted += [Sysctl("conf", bridge.name, "proxy_arp", 1),
                    Sysctl("neigh", bridge.name, "proxy_delay", 0)]

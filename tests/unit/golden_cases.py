@@ -97,6 +97,9 @@ CASES = (
          (LOOPBACK, UPLINK, NIC, SECOND_UPLINK, GUESTS, VXLAN, OPENVPN)),
     Case("high-cost", ALLOW + "tunnels: {policy: high-cost, cost: 60000}\n",
          (LOOPBACK, UPLINK, NIC, GUESTS, VXLAN, OPENVPN)),
+    Case("a-policy-for-each-tunnel",
+         ALLOW + "tunnels: {interfaces: [auto, {name: tun0, policy: high-cost, cost: 20000}]}\n",
+         (LOOPBACK, UPLINK, NIC, GUESTS, VXLAN, OPENVPN)),
     Case("bound-to-bridges",
          "allow:\n"
          "- 198.51.100.0/24\n"

@@ -121,6 +121,11 @@ def test_an_empty_allow_list_is_a_wish_not_an_error() -> None:
     (PREFIX + "tunnels: passive\n", "tunnels: expected 'key: value' lines"),
     (PREFIX + "tunnels: {policy: fast}\n", "tunnels.policy: 'fast' is not a policy"),
     (PREFIX + "tunnels: {cost: 70000}\n", "tunnels.cost: 70000 is not a whole number"),
+    (PREFIX + "tunnels: {interfaces: [{name: wg0, cost: 0}]}\n",
+     "tunnels.interfaces[0].cost: 0 is not a whole number"),
+    (PREFIX + "tunnels: {interfaces: [{name: wg0, bfd: true}]}\n",
+     "tunnels.interfaces[0].bfd: unknown key; allowed: cost, name, policy"),
+    (PREFIX + "tunnels: {interfaces: [{cost: 1}]}\n", "interfaces[0]: the key 'name' is missing"),
     (PREFIX + "tunnels: {metric: 1}\n", "tunnels.metric: unknown key"),
     (PREFIX + "nodes: [pve1]\n", "nodes: expected 'key: value' lines"),
     (PREFIX + "nodes: {'p ve': {}}\n", "nodes: 'p ve' is not a node name"),
@@ -139,6 +144,16 @@ def test_a_mistake_is_one_line_that_names_file_key_and_what_is_allowed(
     assert expected in caught.value.message
     assert "/etc/pve/pve-ospf.yaml" in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_a_tunnels_own_policy_and_cost() -> None:
+    tunnels = _parse(PREFIX + "tunnels:\n  cost: 60000\n  interfaces: [auto, {name: wg0, policy: "
+                     "high-cost, cost: 20000}, {name: 'tun*', policy: high-cost}]\n").tunnels
+    assert tunnels.interfaces == NameList(True, ("wg0", "tun*"))
+    assert [tunnels.cost_of(name) for name in ("wg0", "tun3", "vxlan7")] == [20000, 60000, None]
+    high = _parse(PREFIX + "tunnels: {policy: high-cost, interfaces: [auto, {name: wg0, policy: "
+                  "passive}]}\n").tunnels
+    assert [high.cost_of(name) for name in ("wg0", "tun3")] == [None, 65535]
 
 
 def test_without_allow_the_lines_to_add_are_shown() -> None:

@@ -1,12 +1,12 @@
 """Which interfaces are uplinks, guest bridges and tunnels."""
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 
 from pve_ospf.config import Config, NameList, Tunnels
-from pve_ospf.interfaces import TUNNEL_KINDS, Roles, classify
+from pve_ospf.interfaces import STACKED, TUNNEL_KINDS, Roles, classify, faces_guests
 from pve_ospf.model import GATEWAY, Interface
 
 CONFIG = Config(allow=())
@@ -105,9 +105,35 @@ def test_a_tunnel_with_a_ring_on_it_is_kept_out_whatever_is_named() -> None:
     found = (*NODE, _interface("tun0", "10.255.0.1/24", kind="tun"))
     config = replace(CONFIG, tunnels=Tunnels(interfaces=NameList(False, ("wg*",))))
     assert _names(classify(config, found)) == (["tun0", "vmbr0"], ["vmbr1"], [])
-    ring = [IPv4Address("10.255.0.1")]
+    ring = [IPv4Network("10.255.0.1/32")]
     assert _names(classify(config, found, ring)) == (["vmbr0"], ["vmbr1"], ["tun0"])
-    assert _names(classify(config, NODE, [IPv4Address("10.0.1.11")]))[2] == []
+    assert _names(classify(config, NODE, [IPv4Network("10.0.1.11/32")]))[2] == []
+
+
+def test_the_network_for_migrations_counts_as_a_ring_does() -> None:
+    found = (*NODE, _interface("tun0", "10.255.0.1/24", kind="tun"))
+    config = replace(CONFIG, tunnels=Tunnels(interfaces=NameList(False, ("wg*",))))
+    assert _names(classify(config, found, [IPv4Network("10.255.0.0/24")]))[2] == ["tun0"]
+
+
+@pytest.mark.parametrize("kind", sorted(STACKED))
+def test_another_name_for_a_tunnel_is_one(kind: str) -> None:
+    found = (*NODE, _interface("vx1", kind="vxlan", lower="vmbr0"),
+             _interface("over", "10.254.0.1/24", kind=kind, lower="vx1"))
+    assert _names(classify(CONFIG, found))[2] == ["over", "vx1"]
+
+
+@pytest.mark.parametrize(("name", "why"), [
+    ("veth101i0", "a guest's own"), ("tap100i1", "a guest's own"), ("fwbr101i0", "a guest's own"),
+    ("fwln101i0", "a guest's own"), ("fwpr101p0", "a guest's own"), ("eno1", "a port of vmbr0"),
+    ("vmbr1", "no port but guests'"), ("vmbr1.30", "no port but guests'")])
+def test_the_guests_side(name: str, why: str) -> None:
+    vlan = _interface("vmbr1.30", "10.3.0.1/24", kind="vlan", lower="vmbr1")
+    assert why in faces_guests(name, (*NODE, vlan))
+    assert not faces_guests("vmbr0", NODE)
+    assert not faces_guests("eno7", NODE), "there is none"
+    bonded = (_interface("eno2", master="bond0"), _interface("bond0", kind="bond"))
+    assert not faces_guests("eno2", bonded)
 
 
 def test_a_vpns_tap_in_the_lans_bridge_makes_the_lan_no_tunnel() -> None:

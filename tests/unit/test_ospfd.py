@@ -175,6 +175,15 @@ def test_an_uplink_without_an_address_is_refused() -> None:
         text_of(ALLOW + "uplinks: [vmbr0, eno9]", UPLINK, interface("eno9", ""))
 
 
+def test_an_uplink_on_the_guests_side_is_refused_with_the_reason() -> None:
+    for uplink, why, more in (
+            ("tap100i0", "a guest's own", interface("tap100i0", "tun", "192.0.2.9/24")),
+            ("vmbr7", "no port but guests'", interface("vmbr7", "bridge", "192.0.2.9/24")),
+            ("eno1", "a port of vmbr0", interface("lo", ""))):
+        with pytest.raises(Refused, match=why):
+            text_of(ALLOW + f"uplinks: [vmbr0, {uplink}]", UPLINK, more)
+
+
 HOSTILE = ["tun 0", "tun0\n ip ospf area 0", "!tun0", "#tun0", "-tun0", "default", "tun?", "a|b",
            "tun0;x", '"tun0"', "sixteen-letters0", ""]
 

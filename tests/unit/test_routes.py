@@ -58,6 +58,13 @@ def test_from_nothing_the_bridge_comes_first_and_the_neighbour_before_the_route(
         Route(HOST, "vmbr1")]
 
 
+def test_a_tunnel_that_is_let_into_ospf_forwards() -> None:
+    roles = replace(ROLES, tunnels=(Interface(4, "wg0", "wireguard"),), dear=frozenset({"wg0"}))
+    assert [c.item for c in _changes(ONE, SERVING, roles)] == [
+        Sysctl("conf", "wg0", "forwarding", 1)]
+    assert not _changes(ONE, SERVING, replace(roles, dear=frozenset()))
+
+
 def test_what_is_right_is_left_alone() -> None:
     assert _changes(ONE, SERVING) == []
 
