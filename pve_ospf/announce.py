@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from .config import Config
 from .interfaces import Roles
 from .model import Announcement, Finding, Guest, GuestNet, Interface
+from .repeated import repeated
 
 _NEVER_NETWORKS = {
     IPv4Network("0.0.0.0/8"): "this network",
@@ -143,6 +144,7 @@ def _own_network(node: Node, claim: Claim) -> Finding | None:
     return None
 
 
+@repeated
 def desired(config: Config, guests: Collection[Guest], node: Node) -> Desired:
     """What belongs on `node`, from the guests of the whole cluster."""
     findings: list[Finding] = []

@@ -16,6 +16,7 @@ from .announce import Desired
 from .guestfilter import FilterState, GuestFilter, Permit
 from .interfaces import Roles, has_foreign_port
 from .model import GATEWAY, GATEWAY_MAC, Announcement, Finding, Interface
+from .repeated import repeated
 from .sysctls import ALL, Sysctl, bridge_sysctls, in_use, prompt, without_redirects
 
 PROTOCOL = 205
@@ -155,6 +156,7 @@ def describe(item: Item) -> str:
             return f"permit {item.address} from {item.mac} on {item.device}"
 
 
+@repeated
 def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[str] = (),
          kept: Collection[Sysctl] = ()) -> Plan:
     """The shortest way from `state` to what should be.

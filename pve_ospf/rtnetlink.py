@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from socket import AF_INET
 from typing import Any
@@ -152,8 +152,7 @@ def interfaces() -> tuple[Interface, ...]:
 def routes() -> frozenset[Route]:
     """The routes of read_state(), for who needs nothing else."""
     with _reader() as reader:
-        names = {i.index: i.name for i in _interfaces(reader)[0]}
-        return frozenset(_routes(reader, names))
+        return frozenset(_routes(reader, _names(_interfaces(reader)[0])))
 
 
 def read_state(roles_of: Callable[[tuple[Interface, ...]], Roles]) -> KernelState:
@@ -165,7 +164,7 @@ def read_state(roles_of: Callable[[tuple[Interface, ...]], Roles]) -> KernelStat
     """
     with _reader() as reader:
         found, addresses = _interfaces(reader)
-        names = {i.index: i.name for i in found}
+        names = _names(found)
         return KernelState(
             interfaces=found,
             routes=frozenset(_routes(reader, names)),
@@ -301,12 +300,41 @@ def _mac_stays(bridge: str) -> bool:
         return True  # it went away, or sysfs is not there: nothing is known to be wrong
 
 
-def _routes(reader: socket.socket, names: dict[int, str]) -> Iterator[Route]:
-    for route in map(rtmessage.route, _list(reader, rtmessage.GETROUTE, MAIN_TABLE)):
-        if route and route.table == MAIN_TABLE and route.kind in _RTN_TYPES:
-            for hop in route.hops:
-                yield Route(route.destination, names.get(hop.index, ""), route.protocol,
-                            route.scope, route.priority, hop.gateway, _RTN_TYPES[route.kind])
+class _Names(dict[int, str]):
+    """Index → name of each interface, equal to nothing but itself: a key that costs nothing."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+_named = _Names()
+
+
+def _names(found: tuple[Interface, ...]) -> _Names:
+    """The same object as long as the interfaces are the same."""
+    global _named  # noqa: PLW0603
+    names = {i.index: i.name for i in found}
+    if dict(_named) != names:
+        _named = _Names(names)
+    return _named
+
+
+def _routes(reader: socket.socket, names: _Names) -> Iterator[Route]:
+    for message in _list(reader, rtmessage.GETROUTE, MAIN_TABLE):
+        yield from _decoded(message.body, names)
+
+
+@lru_cache(maxsize=4096)
+def _decoded(body: bytes, names: _Names) -> tuple[Route, ...]:
+    # Of a thousand routes hardly one has changed since the last look.
+    route = rtmessage.route(Message(rtmessage.NEWROUTE, 0, body))
+    if not route or route.table != MAIN_TABLE or route.kind not in _RTN_TYPES:
+        return ()
+    return tuple(Route(route.destination, names.get(hop.index, ""), route.protocol, route.scope,
+                       route.priority, hop.gateway, _RTN_TYPES[route.kind])
+                 for hop in route.hops)
 
 
 def _entries(reader: socket.socket, names: dict[int, str], flags: int) -> Iterator[Neighbour]:
