@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from .errors import Refused
 PATH = Path("/run/pve-ospf/agent")
 WAIT = b"wait"
 """Said at once to a hook whose turn comes later: without it, a hook takes the agent for hung."""
+AGAIN = 0.4
+"""Seconds after which it is said again to all that wait still: an agent that works is waited for.
+Of two hundred hooks at once on a slow machine, those that lost patience imported everything
+and made it slower still."""
 PAUSE = 0.1
 """Seconds between two looks for hooks that came while something takes long."""
 _BACKLOG = 1024
@@ -68,6 +73,7 @@ class Nudges:
         self._silent: dict[int, socket.socket] = {}
         self._new: deque[Nudge] = deque()
         self._waiting: deque[Nudge] = deque()
+        self._said = 0.0
         temporary.replace(PATH)
 
     def fileno(self) -> int:
@@ -140,9 +146,12 @@ class Nudges:
                 connection.close()
 
     def _tell(self) -> None:
-        for nudge in self._new:
+        now = time.monotonic()
+        again = now >= self._said + AGAIN
+        for nudge in (*self._new, *(self._waiting if again else ())):
             with contextlib.suppress(OSError):
                 nudge.connection.send(WAIT)
+        self._said = now if again else self._said
         self._waiting += self._new
         self._new.clear()
 
