@@ -129,8 +129,12 @@ def state(contents: Contents) -> FilterState:
     ours = {set_name(bridge) for bridge in bridges}
     permits = frozenset(Permit(bridge, mac, address) for bridge in bridges
                         for mac, address in contents.elements.get(set_name(bridge), ()))
-    others = {*contents.sets, *(chain.name for chain in contents.chains)} - ours
-    return FilterState(True, bridges, permits, foreign=bool(others))
+    chains = {chain.name for chain in contents.chains}
+    # Before Linux 6.16 a chain goes with its bridge, and leaves its set behind.
+    left = {name for name, length in contents.sets.items()
+            if name not in chains and name.startswith(_PREFIX) and length == KEY_LENGTH}
+    return FilterState(True, bridges, permits,
+                       foreign=bool({*contents.sets, *chains} - ours - left))
 
 
 def _as_written(chain: Chain, contents: Contents) -> bool:
@@ -140,12 +144,18 @@ def _as_written(chain: Chain, contents: Contents) -> bool:
             and contents.comments.get(chain.name) == tuple(c for _, c in _rules(chain.name)))
 
 
-def makes(wanted: GuestFilter, now: FilterState) -> list[GuestFilter | Permit]:
+def makes(wanted: GuestFilter, now: FilterState,
+          interfaces: Collection[str] = ()) -> list[GuestFilter | Permit]:
     """What has to be put in. A table that is not as it should be is written as a whole, with
-    what it permits now: it is taken out afterwards, in its order (see drops)."""
+    what it permits now: it is taken out afterwards, in its order (see drops).
+
+    A chain too many is one of an interface that is there. From Linux 6.16 on that of a bridge
+    that has gone waits for it, does no harm, and filters from the first moment of its return.
+    """
     if now.problem or not wanted.bridges:
         return []
-    if now.bridges != wanted.bridges or now.foreign:
+    surplus = (now.bridges - wanted.bridges) & set(interfaces)
+    if not wanted.bridges <= now.bridges or surplus or now.foreign:
         kept = {p for p in now.permits if p.device in wanted.bridges}
         return [GuestFilter(wanted.bridges, wanted.permits | kept)]
     return [*sorted(wanted.permits - now.permits)]

@@ -190,7 +190,7 @@ def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[st
                              *_stale_permits(table, desired, state))
     answering = [*prompt(p.device for p in proxies), *without_redirects(away)]
     return Plan((*(Change("replace", item) for item in (
-                     *macs, *_bridges(roles, state), *guestfilter.makes(table, state.filter),
+                     *macs, *_bridges(roles, state), *_filter(table, state),
                      *makes)),
                  *(Change("delete", item) for item in drops),
                  *(Change("replace", s) for s in answering if s not in state.sysctls),
@@ -309,6 +309,10 @@ def _stale_entries(wanted: Iterable[Neighbour], desired: Desired, state: KernelS
     keep = {(n.address, n.device) for n in wanted}
     return sorted(n for n in present if is_ours(n) and (n.address, n.device) not in keep
                   and not _perhaps(desired, n.address, state))
+
+
+def _filter(table: GuestFilter, state: KernelState) -> Iterable[GuestFilter | Permit]:
+    return guestfilter.makes(table, state.filter, [i.name for i in state.interfaces])
 
 
 def _stale_permits(table: GuestFilter, desired: Desired,

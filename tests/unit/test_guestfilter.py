@@ -111,6 +111,15 @@ def test_a_chain_or_set_that_somebody_added_is_written_over(contents: Contents) 
         assert makes(TABLE, state(altered)) == [TABLE]
 
 
+def test_the_set_that_a_chain_leaves_behind_is_nobodys_concern(contents: Contents) -> None:
+    """Before Linux 6.16 the chain goes with its bridge."""
+    gone = replace(contents, chains=contents.chains[:1])
+    assert state(gone) == FilterState(True, frozenset({"vmbr1"}), TABLE.permits)
+    less = GuestFilter(frozenset({"vmbr1"}), TABLE.permits)
+    assert makes(less, state(gone), ["vmbr1"]) == []
+    assert makes(TABLE, state(gone), ["vmbr1", "vmbr2"]) == [TABLE], "it has come back"
+
+
 def test_a_set_of_another_type_is_written_anew(contents: Contents) -> None:
     found = state(replace(contents, sets={**contents.sets, "from-vmbr1": 4}))
     assert makes(TABLE, found) == [TABLE]
@@ -126,7 +135,8 @@ def test_written_as_a_whole_it_keeps_what_it_permits_until_that_is_taken_out() -
 
 def test_a_bridge_more_or_less() -> None:
     less = GuestFilter(frozenset({"vmbr1"}), TABLE.permits)
-    assert makes(less, WRITTEN) == [less]
+    assert makes(less, WRITTEN, ["vmbr1"]) == [], "what waits for a bridge does no harm"
+    assert makes(less, WRITTEN, ["vmbr1", "vmbr2"]) == [less], "it has a NIC now"
     assert drops(less, WRITTEN) == []
     assert makes(TABLE, replace(WRITTEN, bridges=less.bridges)) == [TABLE]
 
