@@ -191,19 +191,22 @@ def _place(config: Config, node: Node, claim: Claim) -> Announcement | Finding:
         return _finding("no-bridge", claim, f"is on {device}, which does not exist on this node",
                         f"create {device}, or move the guest to another bridge")
     if not node.roles.is_guest_bridge(device):
-        return _not_a_guest_bridge(node, claim, device)
+        return _not_a_guest_bridge(config, node, claim, device)
     uplink = node.roles.uplink_holding(claim.address)
     return Announcement(claim.address, device, claim.net.mac, claim.guest.vmid,
                         uplink.name if uplink else None)
 
 
-def _not_a_guest_bridge(node: Node, claim: Claim, device: str) -> Finding:
+def _not_a_guest_bridge(config: Config, node: Node, claim: Claim, device: str) -> Finding:
+    now = config.guest_bridges
+    names = ", ".join((*(("auto",) if now.auto else ()), *now.names, device))
     kind = "an uplink" if node.roles.is_uplink(device) else "not a guest bridge"
     return _finding(
         "uplink-bridge" if node.roles.is_uplink(device) else "not-a-guest-bridge", claim,
         f"is on {device}, which is {kind}: not announced",
-        "move it to a bridge without address and ports (such as vmbr1), or add "
-        f"'guest-bridges: [auto, {device}]' to pve-ospf.yaml")
+        "move it to a bridge without address and ports (such as vmbr1), or write "
+        f"'guest-bridges: [{names}]' into pve-ospf.yaml: its gateway is then this node's own "
+        f"address on {device}")
 
 
 def _holder(rivals: list[Announcement], node: Node, findings: list[Finding]) -> Announcement:

@@ -135,6 +135,9 @@ def test_a_guest_on_an_uplink_bridge_is_a_finding_with_the_way_out() -> None:
     (finding,) = result.findings
     assert finding.code == "uplink-bridge"
     assert "guest-bridges: [auto, vmbr0]" in finding.fix
+    config = replace(CONFIG, guest_bridges=NameList(False, ("vmbr2",)))
+    (finding,) = _desired(_guest(bridge="vmbr0"), config=config).findings
+    assert "guest-bridges: [vmbr2, vmbr0]" in finding.fix, "the others stay"
 
 
 def test_unless_the_administrator_names_that_bridge() -> None:
