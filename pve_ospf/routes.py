@@ -194,10 +194,8 @@ def plan(desired: Desired, roles: Roles, state: KernelState, away: Collection[st
                      *makes)),
                  *(Change("delete", item) for item in drops),
                  *(Change("replace", s) for s in answering if s not in state.sysctls),
-                 *_released(set(kept) - in_use(kept, roles, away),
-                            [a for a in _gateways(state) if a.device
-                             not in {b.name for b in roles.closed_bridges}], kept, state)),
-                tuple(findings))
+                 *_released(set(kept) - in_use(kept, roles, away), _left(roles, state), kept,
+                            state)), tuple(findings))
 
 
 def removal(state: KernelState, kept: Collection[Sysctl] = ()) -> Plan:
@@ -208,11 +206,13 @@ def removal(state: KernelState, kept: Collection[Sysctl] = ()) -> Plan:
         *(Change("delete", n) for n in sorted(state.proxies | state.neighbours) if is_ours(n)),
         *(Change("replace", mac) for mac in _macs(Roles(), state)),
         *(Change("delete", GuestFilter()) for _ in range(state.filter.present)),
-        *_released(kept, _gateways(state), kept, state)))
+        *_released(kept, _left(Roles(), state), kept, state)))
 
 
-def _gateways(state: KernelState) -> list[DeviceAddress]:
-    return sorted(a for a in state.addresses if is_ours(a))
+def _left(roles: Roles, state: KernelState) -> list[DeviceAddress]:
+    """Our gateway on what is no guest bridge of ours any more."""
+    closed = {b.name for b in roles.closed_bridges}
+    return sorted(a for a in state.addresses if is_ours(a) and a.device not in closed)
 
 
 def _bridges(roles: Roles, state: KernelState) -> Iterable[Item]:
