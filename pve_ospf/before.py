@@ -7,31 +7,30 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 
-from .model import Interface
 from .sysctls import ALL, Sysctl
 
 BEFORE = Path("/run/pve-ospf/before")
 _LINE = re.compile(r"([0-9]+) (conf|neigh) (\S+) (\w+) ([0-9]+)")
 
 
-def kept(interfaces: Iterable[Interface]) -> frozenset[Sysctl]:
+def kept() -> frozenset[Sysctl]:
     """The values as they were. Of an interface that was made anew meanwhile none: it has values
     of its own."""
-    there = {(str(i.index), i.name) for i in interfaces} | {("0", ALL)}
     lines = map(_LINE.fullmatch, _text().splitlines())
     # What does not match was torn by a full disk.
     return frozenset(Sysctl("conf" if m[2] == "conf" else "neigh", m[3], m[4], int(m[5]))
-                     for m in lines if m and (m[1], m[3]) in there)
+                     for m in lines if m and int(m[1]) == _index(m[3]))
 
 
-def keep(values: frozenset[Sysctl], interfaces: Iterable[Interface]) -> None:
+def keep(values: Iterable[Sysctl]) -> None:
     """Whole or not at all. A failure is no error: what could not be kept stays as we set it."""
-    index = {i.name: i.index for i in interfaces} | {ALL: 0}
-    text = "".join(f"{index[s.device]} {s.tree} {s.device} {s.name} {s.value}\n"
-                   for s in sorted(values) if s.device in index)
+    lines = [(_index(s.device), s) for s in sorted(values)]
+    text = "".join(f"{index} {s.tree} {s.device} {s.name} {s.value}\n"
+                   for index, s in lines if index is not None)
     if text == _text():
         return
     temporary = BEFORE.with_suffix(f".{os.getpid()}")
@@ -40,6 +39,16 @@ def keep(values: frozenset[Sysctl], interfaces: Iterable[Interface]) -> None:
         temporary.replace(BEFORE)
     except OSError:
         temporary.unlink(missing_ok=True)
+
+
+def _index(device: str) -> int | None:
+    """Asked anew: a picture may be older than the interface. None when there is none."""
+    if device == ALL:
+        return 0
+    try:
+        return socket.if_nametoindex(device)
+    except OSError:
+        return None
 
 
 def _text() -> str:

@@ -95,7 +95,7 @@ def read() -> Readings:
         node=node, config=config, roles=roles, state=state, guests=guests, zebra=zebra,
         lsas=lsas, neighbours=neighbours, ospf=ospf, daemons=_part("FRR's daemons", _daemons),
         differences=differences, node_findings=(*refusal, *_hookscript()),
-        unplugged=_unplugged(roles), agent=nudge.answering(), before=_before(state))
+        unplugged=_unplugged(roles), agent=nudge.answering(), before=_before())
 
 
 def reread(before: Readings) -> Readings:
@@ -105,12 +105,12 @@ def reread(before: Readings) -> Readings:
     roles = classify(before.config, state.interfaces, pve.cluster_networks())
     return replace(before, guests=guests, state=state, zebra=zebra, lsas=lsas, ospf=ospf,
                    neighbours=neighbours, roles=roles, unplugged=_unplugged(roles),
-                   agent=nudge.answering(), before=_before(state))
+                   agent=nudge.answering(), before=_before())
 
 
-def _before(state: KernelState) -> frozenset[Sysctl]:
+def _before() -> frozenset[Sysctl]:
     """Without the redirects: they depend on who is away, which is not looked at here."""
-    return frozenset(s for s in before.kept(state.interfaces) if s.name.startswith("proxy_"))
+    return frozenset(s for s in before.kept() if s.name.startswith("proxy_"))
 
 
 def _unread(what: str, error: CannotTell) -> Unread:

@@ -83,9 +83,7 @@ def sync(dry_run: bool = False, stopped: Collection[int] = (),
 def settle(picture: Picture, dry_run: bool = False) -> Result:
     """Makes the kernel what `picture` says it should be, as far as it may be done now. For a
     caller that holds the lock. What fails is told."""
-    there = picture.state.interfaces
-    kept = before.kept(there)
-    still = sysctls.in_use(kept, picture.roles, picture.away)
+    kept = before.kept()
     if not dry_run:
         picture = onlink.free(picture)
         _end_moves(picture)
@@ -95,24 +93,33 @@ def settle(picture: Picture, dry_run: bool = False) -> Result:
     if dry_run:
         return Result(planned, findings)
     if not planned.changes:
-        before.keep(still, there)
+        before.keep(sysctls.in_use(kept, picture.roles, picture.away))
         return Result(planned, findings, announced=announced)
     changed = {a: when for a, when in _changed().items() if a not in _unannounced(picture)}
     pace = paced(planned.changes, changed, time.monotonic())
-    items = [c.item for c in pace.now if c.action == "replace"]
+    failed = _carry_out(pace.now, picture, kept)
+    lost = {change for change, _ in failed}
+    done = tuple(change for change in pace.now if change not in lost)
+    _remember(remembered(done, changed, time.monotonic()))
+    return Result(planned, findings, tuple((str(change), reason) for change, reason in failed),
+                  done, pace.due, announced)
+
+
+def _carry_out(changes: Collection[Change], picture: Picture,
+               kept: frozenset[Sysctl]) -> list[tuple[Change, str]]:
+    """What failed. What values are is kept before they are changed, and what they were until
+    they have been set back."""
+    items = [c.item for c in changes if c.action == "replace"]
     was = sysctls.before([i for i in items if isinstance(i, Sysctl)],
                          {i.device for i in items if isinstance(i, DeviceAddress)},
                          picture.state.sysctls)
     fresh = sysctls.in_use(was, picture.roles, picture.away)
-    before.keep(sysctls.first(kept, fresh), there)
-    failed = kernel.apply(pace.now)
-    lost = {change for change, _ in failed}
-    done = tuple(change for change in pace.now if change not in lost)
-    _remember(remembered(done, changed, time.monotonic()))
+    before.keep(sysctls.first(kept, fresh))
+    failed = kernel.apply(changes)
     if not failed:
-        before.keep(sysctls.first(still, fresh), there)
-    return Result(planned, findings, tuple((str(change), reason) for change, reason in failed),
-                  done, pace.due, announced)
+        still = sysctls.in_use(kept, picture.roles, picture.away)
+        before.keep(sysctls.first(still, fresh))
+    return failed
 
 
 def _end_moves(picture: Picture) -> None:
@@ -205,7 +212,7 @@ def remove_all() -> list[tuple[str, str]]:
     """Takes everything of ours out of the kernel; returns what failed, with the reason."""
     with locked():
         state = kernel.read_state(lambda _: Roles())
-        failed = kernel.apply(removal(state, before.kept(state.interfaces)).changes)
+        failed = kernel.apply(removal(state, before.kept()).changes)
         if not failed:
-            before.keep(frozenset(), ())
+            before.keep(())
     return [(str(change), reason) for change, reason in failed]
