@@ -6,7 +6,8 @@ is nothing".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Literal, TypeVar
 
@@ -15,6 +16,7 @@ from .config import Config
 from .interfaces import Roles
 from .lsdb import ExternalLsa, KernelRoute, Neighbour, OspfInterface
 from .model import Announcement, Finding, Guest
+from .ospfpacket import Said
 from .routes import KernelState
 from .sysctls import Sysctl
 
@@ -64,6 +66,16 @@ class Daemons:
 
 
 @dataclass(frozen=True, slots=True)
+class Overheard:
+    """What routers said on an uplink while it was listened to, and what this node says there:
+    the authentication as FRR's configuration has it, and the MTU (None: unknown)."""
+
+    said: tuple[Said, ...]
+    authentication: str = ""
+    mtu: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Readings:
     """Everything that was read on one node, each part on its own.
 
@@ -71,7 +83,8 @@ class Readings:
     `lsas` are our own type-5 LSAs; `differences` is the text of what `pve-ospf apply` would
     change; `node_findings` is what is wrong with this node's own files (hookscript);
     `unplugged` are uplinks without a link; `agent`: it answers hooks; `before` are the values
-    of guest bridges that a sync gives back where they are none any more.
+    of guest bridges that a sync gives back where they are none any more; `overheard`: by
+    uplink, of those that lack a neighbour.
     """
 
     node: str
@@ -89,6 +102,7 @@ class Readings:
     unplugged: frozenset[str] = frozenset()
     agent: bool = True
     before: frozenset[Sysctl] = frozenset()
+    overheard: Mapping[str, Overheard] = field(default_factory=dict)
 
     @property
     def ospf_interfaces(self) -> tuple[OspfInterface, ...]:

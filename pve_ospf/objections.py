@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from . import adjacency, frrplan, lsdb, verification, vtysh
-from .errors import Refused
+from . import adjacency, frrplan, lsdb, overhear, rtnetlink, verification, vtysh
+from .errors import CannotTell, Refused
 from .frrplan import Plan
 from .lsdb import Neighbour
+from .model import Interface
+from .ospfd import OspfInterface
+from .ospfpacket import Ours, differences
 
 Out = Callable[[str], None]
 
@@ -34,8 +37,9 @@ def check_others(plan: Plan, force: bool, out: Out) -> None:
 def check_neighbours(plan: Plan, before: Collection[Neighbour], force: bool,
                      out: Out) -> tuple[Neighbour, ...]:
     """Refuses what would lose a neighbour; returns those that `force` gives up."""
+    if not before:
+        _check_routers(plan, force, out)
     if plan.running is None:
-        out("Which timers and area the neighbours use cannot be known before ospfd runs.")
         return ()
     interfaces = lsdb.ospf_interfaces(vtysh.show(lsdb.INTERFACES))
     found = adjacency.threats(before, interfaces, plan.config, plan.kept)
@@ -53,3 +57,36 @@ def check_neighbours(plan: Plan, before: Collection[Neighbour], force: bool,
     for threat in found:
         out(f"{threat} (--force)")
     return tuple(threat.neighbour for threat in found)
+
+
+def _check_routers(plan: Plan, force: bool, out: Out) -> None:
+    """Without a neighbour, what routers will say can only be overheard. Refuses an area that
+    keeps guests to itself, and tells what else differs."""
+    links = {i.name: i for i in rtnetlink.interfaces()}
+    speaking = {i.name: i for i in plan.config.interfaces if i.name in links}
+    out(f"Listening for routers on {', '.join(speaking)}.")
+    try:
+        heard = overhear.listen(speaking)
+    except CannotTell as error:
+        out(f"note: {error.message}")
+        return
+    for name, said in heard.items():
+        if not said:
+            out(f"No router is heard on {name}.")
+        ours = _ours(speaking[name], links[name])
+        for difference in differences(said, ours):
+            text = f"of router {difference.router} on {name} the {difference}"
+            if difference.what == "area's kind" and not force:
+                raise Refused(text, "Guests' addresses cannot leave a stub area or an NSSA. Make "
+                              "it an ordinary one on\nall its routers, or set another `area`. "
+                              "To install it all the same: pve-ospf apply --force")
+            out(f"{text}: it will be no neighbour as long as that is so.")
+
+
+def _ours(speaking: OspfInterface, link: Interface) -> Ours:
+    """What this node is going to say."""
+    authentication = "message-digest" if speaking.key else ""
+    hello = 1 / speaking.minimal if speaking.minimal else speaking.hello
+    kind = "POINTOPOINT" if speaking.network == "point-to-point" else "BROADCAST"
+    return Ours(lsdb.OspfInterface(speaking.name, True, speaking.area, "normal", hello,
+                                   speaking.dead, network_type=kind), link, authentication)

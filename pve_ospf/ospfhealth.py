@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from .evidence import NEEDED_DAEMONS, Daemons, Readings, Unread, known
 from .lsdb import Neighbour, OspfInterface
 from .model import Finding, Interface
+from .ospfpacket import Difference, Ours, differences
 
 
 def daemon_findings(daemons: Daemons) -> Iterator[Finding]:
@@ -47,28 +48,71 @@ def ospf_findings(readings: Readings) -> Iterator[Finding]:
             yield Finding("uplink-down", uplink.name, "is an uplink and has no link",
                           "check it, its ports and cables: ip link")
         else:
-            yield from _uplink(uplink, speaking.get(uplink.name), readings.neighbours)
+            yield from _uplink(uplink, speaking.get(uplink.name), readings)
     for neighbour in known(readings.neighbours, ()):
         if not neighbour_fine(neighbour, speaking.values()):
-            yield _neighbour(neighbour)
+            yield _neighbour(neighbour, [
+                d for d in _differences(readings, neighbour.interface)
+                if d.router.startswith(f"{neighbour.router_id} ")])
     for interface in speaking.values():
         yield from _area(interface)
         yield from _trespassing(readings, interface)
 
 
+def _differences(readings: Readings, name: str) -> tuple[Difference, ...]:
+    """What routers overheard on an interface say otherwise than this node."""
+    there = readings.overheard.get(name)
+    ospf = next((i for i in readings.ospf_interfaces if i.enabled and i.name == name), None)
+    link = next((u for u in readings.roles.uplinks if u.name == name), None)
+    if not there or not ospf or not link:
+        return ()
+    return differences(there.said, Ours(ospf, link, there.authentication, there.mtu))
+
+
 def _uplink(uplink: Interface, ospf: OspfInterface | None,
-            neighbours: Collection[Neighbour] | Unread) -> Iterator[Finding]:
+            readings: Readings) -> Iterator[Finding]:
+    neighbours = readings.neighbours
     if ospf is None or ospf.passive:
         what = "does not speak OSPF" if ospf is None else "is passive in OSPF"
         yield Finding("uplink-without-ospf", uplink.name, f"is an uplink and {what}",
                       "pve-ospf apply")
     elif not isinstance(neighbours, Unread) and not any(
             n.full and n.interface == uplink.name for n in neighbours):
-        yield Finding(
-            "no-neighbour", uplink.name, "is an uplink, but has no neighbour that is Full",
+        message, fix = _why(uplink, ospf, neighbours, readings)
+        yield Finding("no-neighbour", uplink.name,
+                      f"is an uplink, but has no neighbour that is Full{message}", fix)
+
+
+def _why(uplink: Interface, ospf: OspfInterface, neighbours: Collection[Neighbour],
+         readings: Readings) -> tuple[str, str]:
+    """Why an uplink has no neighbour, as far as can be said, and the way out."""
+    firewall = "the firewall must let protocol 89 in (Proxmox's macro OSPF)"
+    there = readings.overheard.get(uplink.name)
+    found = _differences(readings, uplink.name)
+    if found:
+        return f": {_told(found)}", _both_the_same(found)
+    if there and there.said and not any(n.interface == uplink.name for n in neighbours):
+        routers = ", ".join(sorted({str(said.router_id) for said in there.said}))
+        keys = any(said.key_id is not None for said in there.said)
+        return (f": OSPF of router {routers} comes in and fits, but FRR does not take it",
+                f"{firewall}{', and the keys and their ids must be the same' if keys else ''}")
+    return (": no router is heard there" if there and not there.said else "",
             f"a router there must speak OSPF in area {ospf.area} with hello "
-            f"{ospf.hello_interval:g} s and dead {ospf.dead_interval} s, and the firewall must "
-            "let protocol 89 in (Proxmox's macro OSPF)")
+            f"{ospf.hello_interval:g} s and dead {ospf.dead_interval} s, and {firewall}")
+
+
+def _told(found: Collection[Difference]) -> str:
+    routers = sorted({d.router for d in found})
+    return "; ".join(f"of router {router} the " + ", the ".join(
+        str(d) for d in found if d.router == router) for router in routers)
+
+
+def _both_the_same(found: Collection[Difference]) -> str:
+    if any(d.what == "area's kind" for d in found):
+        return ("make the area an ordinary one on all its routers, or set another `area`: guests' "
+                "addresses cannot leave a stub area or an NSSA")
+    return ("make both sides the same: here in pve-ospf.yaml, or there by what `pve-ospf generate "
+            "--router` prints")
 
 
 _STATES = {
@@ -83,11 +127,14 @@ _STATES = {
 }
 
 
-def _neighbour(neighbour: Neighbour) -> Finding:
-    return Finding("neighbour-state", str(neighbour.router_id),
-                   f"neighbour {neighbour.address} on {neighbour.interface} stays in "
-                   f"{neighbour.state}", _STATES.get(neighbour.state, "see: vtysh -c "
-                                                     "'show ip ospf neighbor detail'"))
+def _neighbour(neighbour: Neighbour, found: Collection[Difference]) -> Finding:
+    text = f"neighbour {neighbour.address} on {neighbour.interface} stays in {neighbour.state}"
+    if found:
+        return Finding("neighbour-state", str(neighbour.router_id), f"{text}: {_told(found)}",
+                       _both_the_same(found))
+    return Finding("neighbour-state", str(neighbour.router_id), text,
+                   _STATES.get(neighbour.state,
+                               "see: vtysh -c 'show ip ospf neighbor detail'"))
 
 
 def _area(interface: OspfInterface) -> Iterator[Finding]:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from . import (
     before,
+    frrconf,
     frrfiles,
     frrplan,
     kernel,
     lsdb,
     nudge,
+    overhear,
     pve,
     report,
     service,
@@ -29,10 +31,12 @@ from . import (
 )
 from .check import compare, passing
 from .errors import CannotTell, Refused
-from .evidence import NEEDED_DAEMONS, Daemons, Guests, Readings, Report, Unread
+from .evidence import NEEDED_DAEMONS, Daemons, Guests, Overheard, Readings, Report, Unread
+from .frrconf import Statement
 from .interfaces import Roles, classify
 from .lsdb import ExternalLsa, KernelRoute, Neighbour, OspfInterface
 from .model import Finding
+from .ospfhealth import neighbour_fine
 from .routes import KernelState
 from .sync import look
 from .sysctls import Sysctl
@@ -72,7 +76,41 @@ def check() -> Report:
         time.sleep(_PAUSE)
         readings = reread(readings)
         lasting &= passing(compare(readings))
-    return compare(readings, lasting)
+    return compare(replace(readings, overheard=_overheard(readings)), lasting)
+
+
+def _overheard(readings: Readings) -> dict[str, Overheard]:
+    """Uplinks without a Full neighbour, or with one that does not become Full, are listened to:
+    what FRR drops it does not tell. {} where that cannot be done."""
+    if isinstance(readings.neighbours, Unread) or not readings.ospf_interfaces:
+        return {}
+    stuck = {n.interface for n in readings.neighbours
+             if not neighbour_fine(n, readings.ospf_interfaces)}
+    full = {n.interface for n in readings.neighbours if n.full}
+    speaking = {i.name for i in readings.ospf_interfaces if i.enabled and not i.passive}
+    silent = {u.name for u in readings.roles.uplinks if u.up and u.name in speaking
+              and u.name not in readings.unplugged and (u.name in stuck or u.name not in full)}
+    if not silent:
+        return {}
+    databases = {n.interface for n in readings.neighbours if n.state in ("ExStart", "Exchange")}
+    try:
+        said = overhear.listen(silent, databases & silent)
+        ours = frrconf.statements(vtysh.running_config("ospfd"))
+    except CannotTell:
+        return {}
+    return {name: Overheard(heard, _authentication(name, ours), _mtu(name))
+            for name, heard in said.items()}
+
+
+def _authentication(interface: str, configured: Collection[Statement]) -> str:
+    before = "ip ospf authentication "
+    return next((s.text.removeprefix(before) for s in configured
+                 if s.stanza == f"interface {interface}" and s.text.startswith(before)), "")
+
+
+def _mtu(interface: str) -> int | None:
+    text = _text(Path(f"/sys/class/net/{interface}/mtu")).strip()
+    return int(text) if text.isdigit() else None
 
 
 def _name() -> str:

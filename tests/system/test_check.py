@@ -414,6 +414,10 @@ def test_an_area_that_keeps_the_guests_to_itself(deb: Path, kind: str) -> None:
     with lab:
         node = lab.node("pve1")
         node.write("/etc/pve/pve-ospf.yaml", f"{ALLOW}area: 1\n")
+        refused = node.run(["pve-ospf", "apply"], timeout=120, check=False)
+        assert refused.returncode == 1
+        assert f"on vmbr0 the area's kind is {kind} there, normal here" in refused.stderr
+        assert "cannot leave a stub area or an NSSA" in refused.stderr
         node.run(["pve-ospf", "apply", "--force"], timeout=120, check=False)
         node.vtysh("configure terminal", "router ospf", f"area 1 {kind}")
         poll(lambda: node.full(1), 30, "adjacent")

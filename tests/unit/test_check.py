@@ -13,11 +13,21 @@ from pve_ospf import lsdb
 from pve_ospf.announce import Desired, Node, desired
 from pve_ospf.check import compare, passing
 from pve_ospf.config import parse
-from pve_ospf.evidence import NEEDED_DAEMONS, Daemons, Guests, Mark, Readings, Report, Unread
+from pve_ospf.evidence import (
+    NEEDED_DAEMONS,
+    Daemons,
+    Guests,
+    Mark,
+    Overheard,
+    Readings,
+    Report,
+    Unread,
+)
 from pve_ospf.guestfilter import FilterState, Permit
 from pve_ospf.interfaces import classify
 from pve_ospf.lsdb import ExternalLsa, KernelRoute, OspfInterface
 from pve_ospf.model import GATEWAY, Finding, Guest, GuestNet, Interface
+from pve_ospf.ospfpacket import Said
 from pve_ospf.routes import DeviceAddress, KernelState, Neighbour, Route
 from pve_ospf.sysctls import Sysctl, watched_sysctls
 
@@ -518,3 +528,46 @@ def test_five_thousand_guests_in_a_second() -> None:
     started = time.perf_counter()
     compare(replace(healthy(), guests=own))
     assert time.perf_counter() - started < 1
+
+
+def said(**values: Any) -> Said:
+    return replace(Said(IPv4Address("10.1.0.9"), IPv4Address("10.255.0.9"), IPv4Address(0), 0,
+                        mask=IPv4Address("255.255.255.0"), hello=1, dead=3), **values)
+
+
+def alone(*heard: Said, state: str = "", **values: Any) -> Finding:
+    """The finding of a node with no Full neighbour that has listened."""
+    there = (neighbour(9, state),) if state else ()
+    readings = replace(healthy(), neighbours=there,
+                       overheard={"eth0": Overheard(heard, **values)})
+    code = "neighbour-state" if state else "no-neighbour"
+    return next(f for f in compare(readings).findings if f.code == code)
+
+
+def test_what_differs_from_a_router_is_named_with_both_values() -> None:
+    found = alone(said(hello=10, dead=40))
+    assert found.message == (
+        "is an uplink, but has no neighbour that is Full: of router 10.255.0.9 (10.1.0.9) the "
+        "dead-interval is 40 s there, 3 s here, the hello-interval is 10 s there, 1 s here")
+    assert "generate --router" in found.fix
+    found = alone(said(), said(mtu=9000), state="ExStart", mtu=1500)
+    assert found.message.endswith("stays in ExStart: of router 10.255.0.9 (10.1.0.9) the MTU is "
+                                  "9000 there, 1500 here")
+
+
+def test_a_router_whose_area_keeps_guests_to_itself() -> None:
+    found = alone(said(area_kind="stub"))
+    assert "area's kind is stub there, normal here" in found.message
+    assert "cannot leave a stub area or an NSSA" in found.fix
+
+
+def test_a_router_that_fits_and_is_not_taken() -> None:
+    found = alone(said())
+    assert "OSPF of router 10.255.0.9 comes in and fits, but FRR does not take it" in found.message
+    assert "macro OSPF" in found.fix and "keys" not in found.fix
+    found = alone(said(authentication=2, key_id=1), authentication="message-digest")
+    assert "the keys and their ids must be the same" in found.fix
+
+
+def test_nobody_there() -> None:
+    assert alone().message.endswith("Full: no router is heard there")
