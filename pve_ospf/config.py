@@ -38,12 +38,23 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Literal
 
 import yaml
 
 from .errors import ConfigError
+from .yamlvalues import (
+    Wrong,
+    as_address,
+    as_area,
+    as_integer,
+    as_list,
+    as_mapping,
+    as_names,
+    as_network,
+    as_truth,
+)
 
 AUTO = "auto"
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,15}")
@@ -173,7 +184,7 @@ def parse(text: str, source: str, node: str) -> Config:
         raise ConfigError(f"{source}: the required key 'allow' is missing, so nothing is "
                           "announced", ALLOW_HINT)
     values: dict[str, Any] = {"allow": top.take("allow", _allow), **_values(top)}
-    nodes = top.take("nodes", _mapping) if "nodes" in written else {}
+    nodes = top.take("nodes", as_mapping) if "nodes" in written else {}
     chosen = dict(values)
     for name, overrides in nodes.items():
         if not isinstance(name, str) or not _NODE.fullmatch(name):
@@ -230,16 +241,8 @@ class _Section:
     def take(self, key: str, convert: Callable[[Any], Any]) -> Any:
         try:
             return convert(self.mapping[key])
-        except _Wrong as wrong:
+        except Wrong as wrong:
             raise self.error(key + wrong.at, wrong.problem) from None
-
-
-class _Wrong(Exception):
-    """A value is not what its key takes; `at` is the place below the key."""
-
-    def __init__(self, problem: str, at: str = "") -> None:
-        super().__init__(problem)
-        self.problem, self.at = problem, at
 
 
 def _values(section: _Section) -> dict[str, Any]:
@@ -281,102 +284,49 @@ def _speaking(default: Speaking, written: Mapping[str, Any], section: _Section,
     return found
 
 
-def _mapping(value: Any) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise _Wrong(f"expected 'key: value' lines, found {value!r}")
-    return value
-
-
-def _integer(low: int, high: int, unit: str = "") -> Callable[[Any], int]:
-    def convert(value: Any) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return value
-        raise _Wrong(f"{value!r} is not a whole number {low}-{high}{unit}")
-    return convert
-
-
-def _address(value: Any) -> IPv4Address:
-    try:
-        return IPv4Address(value if isinstance(value, str) else "")
-    except AddressValueError:
-        raise _Wrong(f"{value!r} is not an IPv4 address") from None
-
-
 def _router_id(value: Any) -> IPv4Address | None:
     if value == AUTO:
         return None
-    address = _address(value)
+    address = as_address(value)
     if int(address) == 0 or address.is_loopback or address.is_multicast:
-        raise _Wrong(f"{value} cannot be a router id")
+        raise Wrong(f"{value} cannot be a router id")
     return address
-
-
-def _area(value: Any) -> IPv4Address:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32:
-        return IPv4Address(value)
-    try:
-        return _address(value)
-    except _Wrong:
-        raise _Wrong(f"{value!r} is not an area: a number or a dotted quad") from None
-
-
-def _network(value: Any) -> IPv4Network:
-    try:
-        return IPv4Network(value if isinstance(value, str) else "")
-    except (AddressValueError, NetmaskValueError):
-        raise _Wrong(f"{value!r} is not an IPv4 prefix such as 198.51.100.0/24") from None
-    except ValueError:
-        network = IPv4Network(value, strict=False)
-        raise _Wrong(f"{value} has host bits set; did you mean {network}?") from None
-
-
-def _sequence(value: Any, of: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise _Wrong(f"expected a list of {of}, found {value!r}")
-    return value
 
 
 def _allow(value: Any) -> tuple[Allow, ...]:
     entries = []
-    for number, entry in enumerate(_sequence(value, "prefixes")):
+    for number, entry in enumerate(as_list(value, "prefixes")):
         try:
             entries.append(_allow_entry(entry))
-        except _Wrong as wrong:
-            raise _Wrong(wrong.problem, f"[{number}]{wrong.at}") from None
+        except Wrong as wrong:
+            raise Wrong(wrong.problem, f"[{number}]{wrong.at}") from None
     return tuple(entries)
 
 
 def _allow_entry(entry: Any) -> Allow:
     if not isinstance(entry, dict):
-        return Allow(_network(entry))
+        return Allow(as_network(entry))
     for key in entry:
         if key not in {"prefix", "guests", "bridges"}:
-            raise _Wrong(f"unknown key {key!r}; allowed: bridges, guests, prefix")
+            raise Wrong(f"unknown key {key!r}; allowed: bridges, guests, prefix")
     if "prefix" not in entry:
-        raise _Wrong("the key 'prefix' is missing")
+        raise Wrong("the key 'prefix' is missing")
     # An empty list would read as "any": a mistake that opens a prefix to everyone.
     if entry.get("guests", True) == [] or entry.get("bridges", True) == []:
-        raise _Wrong("an empty list binds the prefix to nobody; leave the key out for any")
-    vmid = _integer(100, 999_999_999)
-    guests = frozenset(vmid(v) for v in _sequence(entry.get("guests", []), "VMIDs"))
-    bridges = frozenset(_names(entry.get("bridges", []), _NAME))
-    return Allow(_network(entry["prefix"]), guests, bridges)
-
-
-def _names(value: Any, pattern: re.Pattern[str]) -> tuple[str, ...]:
-    for name in _sequence(value, "interface names"):
-        if not isinstance(name, str) or not pattern.fullmatch(name):
-            raise _Wrong(f"{name!r} is not an interface name (1-15 characters)")
-    return tuple(value)
+        raise Wrong("an empty list binds the prefix to nobody; leave the key out for any")
+    vmid = as_integer(100, 999_999_999)
+    guests = frozenset(vmid(v) for v in as_list(entry.get("guests", []), "VMIDs"))
+    bridges = frozenset(as_names(entry.get("bridges", []), _NAME))
+    return Allow(as_network(entry["prefix"]), guests, bridges)
 
 
 def _name_list(pattern: re.Pattern[str], mixed: bool) -> Callable[[Any], NameList]:
     def convert(value: Any) -> NameList:
         if value == AUTO:
             return NameList()
-        names = _names(value, pattern)
+        names = as_names(value, pattern)
         if AUTO in names and not mixed:
-            raise _Wrong("'auto' stands alone here, not in a list")
+            raise Wrong("'auto' stands alone here, not in a list")
         return NameList(AUTO in names, tuple(n for n in names if n != AUTO))
     return convert
 
@@ -386,11 +336,11 @@ def _uplinks(value: Any) -> tuple[NameList, tuple[tuple[str, dict[str, Any]], ..
     if value == AUTO:
         return NameList(), ()
     entries = [_entry(entry, f"[{number}]", _SPEAKING)
-               for number, entry in enumerate(_sequence(value, "interface names"))]
+               for number, entry in enumerate(as_list(value, "interface names"))]
     names = _name_list(_NAME, False)([name for name, _ in entries])
     for name in names.names:
         if names.names.count(name) > 1:
-            raise _Wrong(f"{name} is written twice")
+            raise Wrong(f"{name} is written twice")
     return names, tuple((name, own) for name, own in entries if own)
 
 
@@ -400,58 +350,52 @@ def _entry(entry: Any, place: str, keys: Mapping[str, tuple[str, Callable[[Any],
     if not isinstance(entry, dict):
         return entry, {}
     if "name" not in entry:
-        raise _Wrong("the key 'name' is missing", place)
+        raise Wrong("the key 'name' is missing", place)
     own = {}
     for key, value in entry.items():
         if key == "name":
             continue
         if key not in keys:
-            raise _Wrong(f"unknown key; allowed: {', '.join(sorted({'name', *keys}))}",
+            raise Wrong(f"unknown key; allowed: {', '.join(sorted({'name', *keys}))}",
                          f"{place}.{key}")
         name, convert = keys[key]
         try:
             own[name] = convert(value)
-        except _Wrong as wrong:
-            raise _Wrong(wrong.problem, f"{place}.{key}") from None
+        except Wrong as wrong:
+            raise Wrong(wrong.problem, f"{place}.{key}") from None
     return entry["name"], own
-
-
-def _truth(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong(f"{value!r} is neither true nor false")
-    return value
 
 
 def _network_type(value: Any) -> str:
     if value not in ("broadcast", "point-to-point"):
-        raise _Wrong(f"{value!r} is not a network type; allowed: broadcast, point-to-point")
+        raise Wrong(f"{value!r} is not a network type; allowed: broadcast, point-to-point")
     return str(value)
 
 
 def _key_name(value: Any) -> str:
     if not isinstance(value, str) or not KEY_NAME.fullmatch(value):
-        raise _Wrong(f"{value!r} is not a key's name; allowed: none, or a name of the keys' file")
+        raise Wrong(f"{value!r} is not a key's name; allowed: none, or a name of the keys' file")
     return "" if value == "none" else value
 
 
 def _policy(value: Any) -> str:
     if value not in ("passive", "high-cost"):
-        raise _Wrong(f"{value!r} is not a policy; allowed: passive, high-cost")
+        raise Wrong(f"{value!r} is not a policy; allowed: passive, high-cost")
     return str(value)
 
 
 def _tunnels(value: Any) -> Tunnels:
     convert = {**{key: converter for key, (_, converter) in _TUNNEL.items()},
                "interfaces": _tunnel_list}
-    for key in _mapping(value):
+    for key in as_mapping(value):
         if key not in convert:
-            raise _Wrong(f"unknown key; allowed: {', '.join(sorted(convert))}", f".{key}")
+            raise Wrong(f"unknown key; allowed: {', '.join(sorted(convert))}", f".{key}")
     taken = {}
     for key, written in value.items():
         try:
             taken[key] = convert[key](written)
-        except _Wrong as wrong:
-            raise _Wrong(wrong.problem, f".{key}{wrong.at}") from None
+        except Wrong as wrong:
+            raise Wrong(wrong.problem, f".{key}{wrong.at}") from None
     names, own = taken.pop("interfaces", (NameList(), ()))
     return Tunnels(**taken, interfaces=names, own=own)
 
@@ -461,33 +405,33 @@ def _tunnel_list(value: Any) -> tuple[NameList, tuple[tuple[str, dict[str, Any]]
     if value == AUTO:
         return NameList(), ()
     entries = [_entry(entry, f"[{number}]", _TUNNEL)
-               for number, entry in enumerate(_sequence(value, "interface names"))]
+               for number, entry in enumerate(as_list(value, "interface names"))]
     return (_name_list(_PATTERN, True)([name for name, _ in entries]),
             tuple((name, own) for name, own in entries if own))
 
 
 _SPEAKING: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "hello-interval": ("hello_interval", _integer(1, 65535, " (seconds)")),
-    "dead-interval": ("dead_interval", _integer(1, 65535, " (seconds)")),
-    "minimal-hellos": ("minimal_hellos", _integer(2, 10, " (a second)")),
-    "cost": ("cost", _integer(1, 65535)),
+    "hello-interval": ("hello_interval", as_integer(1, 65535, " (seconds)")),
+    "dead-interval": ("dead_interval", as_integer(1, 65535, " (seconds)")),
+    "minimal-hellos": ("minimal_hellos", as_integer(2, 10, " (a second)")),
+    "cost": ("cost", as_integer(1, 65535)),
     "network": ("network", _network_type),
-    "bfd": ("bfd", _truth),
+    "bfd": ("bfd", as_truth),
     "authentication": ("authentication", _key_name),
 }
 
 _TUNNEL: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "policy": ("policy", _policy),
-    "cost": ("cost", _integer(1, 65535)),
+    "cost": ("cost", as_integer(1, 65535)),
 }
 
 _KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "area": ("area", _area),
+    "area": ("area", as_area),
     "router-id": ("router_id", _router_id),
     "uplinks": ("uplinks", _uplinks),
     **_SPEAKING,
-    "transit": ("transit", _truth),
+    "transit": ("transit", as_truth),
     "guest-bridges": ("guest_bridges", _name_list(_NAME, True)),
-    "guest-filter": ("guest_filter", _truth),
+    "guest-filter": ("guest_filter", as_truth),
     "tunnels": ("tunnels", _tunnels),
 }
