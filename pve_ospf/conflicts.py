@@ -72,6 +72,9 @@ def _router(text: str, config: OspfdConfig) -> str:
     ):
         if re.match(pattern, text):
             return reason
+    costly = [i for i in config.interfaces if i.cost]
+    if text.startswith("max-metric router-lsa") and len(costly) > 1:
+        return "FRR would find all its links equally far, tunnels and uplinks"
     return _passive(text, config)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .config import KEY_NAME, document
-from .errors import ConfigError
+from .errors import ConfigError, Refused
 
 MD5 = "md5"
 LONGEST = {MD5: 16, "hmac-sha-256": 63}
@@ -35,6 +35,11 @@ class Key:
     algorithm: str
     id: int
     text: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        problem = _misread(self.algorithm, self.text)
+        if problem:
+            raise Refused(f"key {self.name}: {problem}")
 
     @property
     def chain(self) -> str | None:
@@ -61,10 +66,17 @@ def _key(name: Any, entry: Any, source: str) -> Key:
         raise wrong(f"{algorithm!r} is not a type; allowed: {', '.join(LONGEST)}", ".type")
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 255:
         raise wrong(f"{number!r} is not a whole number 1-255", ".id")
-    if not isinstance(text, str) or not _TEXT.fullmatch(text):
-        raise wrong("a key is letters, digits and #$%&*+,-./:;<=>@^_~()[]{} in quotes, no "
-                    "spaces", ".key")
-    if len(text) > LONGEST[algorithm]:
-        raise wrong(f"{len(text)} characters; {algorithm} takes {LONGEST[algorithm]}, and FRR "
-                    "would cut it off without a word", ".key")
+    problem = _misread(algorithm, text)
+    if problem:
+        raise wrong(problem, ".key")
     return Key(name, algorithm, number, text)
+
+
+def _misread(algorithm: str, text: Any) -> str:
+    """What FRR would make of a key without a word, "" when nothing."""
+    if not isinstance(text, str) or not _TEXT.fullmatch(text):
+        return "a key is letters, digits and #$%&*+,-./:;<=>@^_~()[]{} in quotes, no spaces"
+    if len(text) > LONGEST[algorithm]:
+        return (f"{len(text)} characters; {algorithm} takes {LONGEST[algorithm]}, and FRR would "
+                "cut it off without a word")
+    return ""

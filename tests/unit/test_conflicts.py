@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from pve_ospf.conflicts import conflicts, sets_work_queue
-from tests.unit.golden_cases import ALLOW, FRR_7_5, FRR_8_4, GUESTS, NIC, UPLINK, VXLAN, Case
+from tests.unit.golden_cases import (
+    ALLOW,
+    FRR_7_5,
+    FRR_8_4,
+    GUESTS,
+    NIC,
+    SECOND_UPLINK,
+    UPLINK,
+    VXLAN,
+    Case,
+)
 
 CASE = Case("", ALLOW + "router-id: 10.0.0.1\n", (UPLINK, NIC, GUESTS, VXLAN))
 COSTLY = Case("", ALLOW + "tunnels: {policy: high-cost}\n", (UPLINK, NIC, VXLAN))
@@ -57,6 +67,27 @@ def test_ospf_on_a_tunnel_or_guest_bridge_is_named() -> None:
 
 def test_another_cost_of_a_high_cost_tunnel_is_named() -> None:
     assert reasons("interface vxlan7\n ip ospf cost 1\n", COSTLY) == [(2, "ip ospf cost 1")]
+
+
+def test_max_metric_is_named_where_costs_keep_a_tunnel_away() -> None:
+    text = "router ospf\n max-metric router-lsa administrative\n"
+    dear = Case("", COSTLY.yaml, (UPLINK, NIC, SECOND_UPLINK, VXLAN))
+    assert reasons(text, dear) == [(2, "max-metric router-lsa administrative")]
+    assert reasons(text, CASE) == []
+
+
+@pytest.mark.parametrize(("statement", "fits"), [
+    ("ip ospf message-digest-key 1 md5 other", False), ("ip ospf message-digest-key 2 md5 x", True),
+    ("ip ospf authentication", False), ("ip ospf authentication message-digest", True),
+    ("ip ospf network broadcast", False), ("ip ospf network point-to-point", True),
+    ("ip ospf dead-interval 3", False), ("ip ospf hello-interval 7", True),
+    ("ip ospf dead-interval minimal hello-multiplier 4", True), ("ip ospf cost 6", False),
+    ("ip ospf cost 5", True)])
+def test_what_the_configuration_sets_for_an_uplink(statement: str, fits: bool) -> None:
+    case = Case("", ALLOW + "authentication: lan\nnetwork: point-to-point\nminimal-hellos: 4\n"
+                "cost: 5\n", (UPLINK, NIC, GUESTS))
+    assert reasons(f"interface vmbr0\n {statement}\n", case) == (
+        [] if fits else [(2, statement)])
 
 
 def test_a_numbered_instance_is_named_and_a_vrfs_is_not_ours() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pve_ospf.errors import ConfigError
-from pve_ospf.keys import parse
+from pve_ospf.errors import ConfigError, Refused
+from pve_ospf.keys import Key, parse
 from pve_ospf.rekey import statements
 from pve_ospf.secrecy import hidden
 
@@ -87,3 +87,10 @@ def test_a_key_chain_is_replaced_as_a_whole() -> None:
     assert statements(CHAIN.format("old"), chain) == ["no key chain pve-ospf-site", *said]
     assert statements(chain, "") == ["no key chain pve-ospf-site"]
     assert statements(chain, chain) == []
+
+
+@pytest.mark.parametrize("text", ["s3cret-s3cret-s3c", "s3cret!", "s3 cret", ""])
+def test_the_model_itself_refuses_what_frr_would_misread(text: str) -> None:
+    with pytest.raises(Refused) as caught:
+        Key("lan", "md5", 1, text)
+    assert "s3" not in caught.value.message
