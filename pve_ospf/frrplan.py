@@ -187,7 +187,7 @@ def differences(plan: Plan) -> list[str]:
     if plan.running is None:
         return [*file_diff(plan.changes), "ospfd does not run."]
     told = commands(plan)
-    return [*file_diff(plan.changes),
+    return [*file_diff(plan.changes), *(f"{name} does not run." for name in plan.idle),
             *(["The running FRR is told:", *(f"  {line}" for line in told)] if told else [])]
 
 

@@ -211,7 +211,7 @@ def _what_apply_would_do() -> str:
     """The files' diff, and what a running ospfd would be told; a stopped one is a finding of
     its own."""
     plan = frrplan.look(*frrplan.wanted(), force=True)
-    return "\n".join([*frrplan.file_diff(plan.changes), *frrplan.commands(plan)])
+    return "\n".join([*frrplan.file_diff(plan.changes), *frrplan.commands(plan), *plan.idle])
 
 
 def _hookscript() -> Iterable[Finding]:
