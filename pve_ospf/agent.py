@@ -361,6 +361,8 @@ class Agent:
                 guest, run, narrow.node, self.memory)
 
         guest = self.memory.files.read_here(vmid, picture.node.name)
+        if started and not guest:
+            return  # a whole look has to say what that means: it is no reason to withdraw
         with sync.locked(patience):
             narrow = held.about(vmid, guest, runs)
             result = sync.settle(narrow)

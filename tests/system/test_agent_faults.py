@@ -13,7 +13,7 @@ from tests.lab.poll import poll
 from tests.lab.process import kill_group
 from tests.system.crashing import Crashes
 from tests.system.standing import ALLOW, OTHER, WEB, Guests, known_to
-from tests.system.watching import hook, monitored, right, said
+from tests.system.watching import changed_program, hook, monitored, right, said, would_do
 
 CONFIG = "/etc/pve/pve-ospf.yaml"
 KILLS = 8
@@ -127,6 +127,39 @@ def test_nor_when_pmxcfs_has_crashed(lab: Lab, node: Node) -> None:
             pass
         right(node)
         assert here.events(WEB) == []
+
+
+def test_an_etc_pve_that_lists_no_guest_withdraws_nothing(lab: Lab, node: Node) -> None:
+    """Mounted, and empty but for the configuration: no guest that runs here is known."""
+    node.sh(f"mkdir -p /run/empty/nodes/pve1/lxc; ln -sfn nodes/pve1 /run/empty/local;"
+            f"cp {CONFIG} /run/empty/; mount --bind /run/empty /etc/pve")
+    try:
+        with monitored(node) as here:
+            assert hook(node, 101, "post-start").returncode == 0
+            assert "delete" not in would_do(node)
+            node.sh(HARMS["proxy_arp taken"])
+            right(node)  # the agent has looked, with no guest in sight
+            assert here.events(WEB) == []
+    finally:
+        node.sh("umount /etc/pve")
+    right(node)
+    _announced(lab)
+
+
+def test_what_zebra_lost_it_is_told_again(lab: Lab, node: Node) -> None:
+    """The kernel has the route, and says nothing more: only who compares can know."""
+    with monitored(lab.router("r3")) as far, said(node, "agrees again", 60):
+        node.sh(f"ip route append {WEB} dev vmbr1 proto 205 scope link initcwnd 11;"
+                f"ip route del {WEB} dev vmbr1 proto 205")
+        poll(lambda: far.changes(WEB) == ["went", "came"], 60, "lost, and announced again")
+
+
+def test_what_nobody_tells_of_is_found_by_the_timer(lab: Lab, node: Node) -> None:
+    """Others' neighbour entries come and go by the thousand, so they are not listened to."""
+    with changed_program(node, "agent", "TIMER = 60.0", "TIMER = 3.0"):
+        right(node)
+        node.sh(f"ip neigh del {WEB} dev vmbr1")
+        poll(lambda: f"{WEB} " in node.sh("ip neigh show nud permanent"), 30, "there again")
 
 
 def test_a_read_only_etc_pve_hinders_nothing(lab: Lab, node: Node) -> None:

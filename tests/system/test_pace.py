@@ -18,12 +18,12 @@ from tests.lab.lab import Lab
 from tests.lab.node import Node
 from tests.lab.poll import poll
 from tests.system.standing import ALLOW, WEB, Guests, known_to
-from tests.system.watching import changed_program, hook, lsas, monitored
-
-pytestmark = pytest.mark.quiet
+from tests.system.watching import changed_program, hook, lsas, monitored, right
 
 ADDED, SLACK = 1.2, 0.5
 """Seconds that routing may add, and what a busy machine may."""
+PACE = 0.95
+"""Seconds between two LSAs, as tcpdump stamps them; 1.1 are kept."""
 DROPPED = 3.0
 """Seconds at least that an LSA is late which a router has dropped."""
 
@@ -73,6 +73,20 @@ def _stop_start(lab: Lab, node: Node) -> tuple[float, float]:
         return took, sum(seen.outages(WEB))
 
 
+def test_changes_within_a_second_are_apart_on_the_wire(lab: Lab, served: Node) -> None:
+    """However slow the machine is: what the others measure, without the measure."""
+    _settled(lab, served, announced=True)
+    with lsas(lab, "net1", "10.0.1.11") as sent:
+        for _ in range(2):
+            _hooks(served, "post-stop", "pre-start", "post-start")
+        poll(lambda: len(sent.times(WEB)) >= 2, 20, "withdrawn and announced again")
+        right(served)
+        poll(lambda: known_to(lab.router("r3"), WEB), 20, "r3 knows")
+        times = sent.times(WEB)
+    assert all(b - a >= PACE for a, b in pairwise(times)), times
+
+
+@pytest.mark.quiet
 def test_a_stop_and_start_within_a_second(lab: Lab, served: Node) -> None:
     with lsas(lab, "net1", "10.0.1.11") as sent:
         took, out = _stop_start(lab, served)
@@ -98,12 +112,14 @@ def _start_stop(lab: Lab, node: Node) -> float:
         return seen.events(WEB)[-1].at - ended
 
 
+@pytest.mark.quiet
 def test_a_start_and_stop_within_a_second(lab: Lab, served: Node) -> None:
     assert _start_stop(lab, served) <= ADDED + SLACK
     with _without_pace(served):
         assert _start_stop(lab, served) >= DROPPED, "the control"
 
 
+@pytest.mark.quiet
 def test_a_move_there_and_back_is_not_slowed(lab: Lab, served: Node) -> None:
     one, two, r3 = served, lab.node("pve2"), lab.router("r3")
     _settled(lab, one, announced=True)
