@@ -122,8 +122,8 @@ class Nudges:
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except BlockingIOError:
-                return
+            except OSError:
+                return  # no more are there, or no descriptor is left for one: it stays in line
             connection.setblocking(False)
             self._read(connection)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 import time
@@ -94,6 +95,24 @@ def test_who_waits_is_told_so_again_as_long_as_the_agent_works(
             found.answer(str(found.vmid))
         assert _heard(first) == [WAIT, b"101"]
         assert _heard(second)[-1] == b"102"
+
+
+def test_more_than_it_has_descriptors_for_stay_in_line(nudges: Nudges) -> None:
+    """It ended the agent once, with a thousand hooks waiting."""
+    hooks = [_hook(f"{vmid} post-start") for vmid in range(101, 106)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as last:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno() + 3, hard))
+        try:
+            served: list[int] = []
+            while (found := nudges.next()) or len(served) < len(hooks):
+                assert found
+                served.append(found.vmid)
+                found.answer("0")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert served == [101, 102, 103, 104, 105]
+    assert [_heard(hook)[-1] for hook in hooks] == [b"0"] * 5
 
 
 def test_one_that_has_given_up_is_known(nudges: Nudges) -> None:
