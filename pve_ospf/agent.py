@@ -208,8 +208,9 @@ class Agent:
         self._tell(result)
         self._frr_has_to_see(result)
         self.held = Held(self.picture, result.done)
-        self._due += (due for due in (result.due, self.memory.files.due(), self.memory.due())
-                      if due)
+        self._due += (due for due in (result.due, self.memory.files.due()) if due)
+        if asking := self.memory.due():
+            self._want(max(asking - time.monotonic(), COALESCE))
         self._moving = _moving(self.picture, self._moving)
 
     def _failed(self, error: PveOspfError) -> None:

@@ -44,13 +44,15 @@ class Memory:
 
     `routers` None: ask OSPF. `stopped`: VMID → (which run of it has ended, when), for a
     container's socket listens a little longer than its post-stop hook takes. `asked`: what
-    QEMU said of a VM that may only wait, by VMID, run and lock.
+    QEMU said of a VM that may only wait, by VMID, run and lock; `doubtful` are those of them
+    that the last look met: nobody is asked about one whose doubt is over.
     """
 
     files: GuestFiles = field(default_factory=GuestFiles)
     routers: Routers | None = None
     stopped: dict[int, tuple[str, float]] = field(default_factory=dict)
     asked: dict[tuple[int, str, str | None], Asked] = field(default_factory=dict)
+    doubtful: set[tuple[int, str, str | None]] = field(default_factory=set)
 
     def due(self) -> float | None:
         """When QEMU is to be asked again, in seconds of the monotonic clock."""
@@ -78,9 +80,11 @@ def look(stopped: Collection[int] = (), memory: Memory | None = None) -> Picture
                 interfaces=tuple(i for i in state.interfaces if not carries_no_address(i.name)),
                 running=frozenset(runs), never=_never(config, state, rings, known),
                 incumbents=state.incumbents())
+    memory.doubtful = set()
     node = replace(node, running=frozenset(
         vmid for vmid in runs if (guest := cluster.guest(vmid)) is None
         or guest_runs(guest, runs[vmid], node, memory)))
+    memory.asked = {key: a for key, a in memory.asked.items() if key in memory.doubtful}
     return Picture(config, cluster, node, state, desired(config, cluster.guests, node), runs,
                    known, home.away(config, cluster.guests, node, state.routes))
 
@@ -91,8 +95,6 @@ def living(memory: Memory, stopped: Collection[int] = ()) -> dict[int, str]:
     now = time.monotonic()
     memory.stopped = {vmid: (run, since) for vmid, (run, since) in memory.stopped.items()
                       if runs.get(vmid) == run and now < since + LINGERS}
-    memory.asked = {key: asked for key, asked in memory.asked.items()
-                    if runs.get(key[0]) == key[1]}
     return {vmid: run for vmid, run in runs.items()
             if vmid not in stopped and vmid not in memory.stopped}
 
@@ -118,6 +120,7 @@ def _status(guest: Guest, run: str, memory: Memory) -> str | None:
     """QEMU's word, asked a few times for each run and lock of the VM."""
     now = time.monotonic()
     key = (guest.vmid, run, guest.lock)
+    memory.doubtful.add(key)
     asked = memory.asked.get(key, Asked(since=now))
     due = asked.due()
     if due is not None and now >= due:
