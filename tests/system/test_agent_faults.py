@@ -106,13 +106,12 @@ def test_an_administrators_route_in_its_place_is_left(lab: Lab, node: Node) -> N
 def test_without_etc_pve_nothing_is_withdrawn(lab: Lab, node: Node, guests: Guests) -> None:
     guests.attached(node, 102, f"{OTHER}/32")
     with monitored(node) as here:
-        with said(node, "/etc/pve is not mounted"), node.pve_gone():
+        with (said(node, "works again"), said(node, "/etc/pve is not mounted"),
+              node.pve_gone()):
             with said(node, "guest 101 post-start"):
                 assert hook(node, 101, "post-start").returncode == 0, "a guest may start"
             assert hook(node, 101, "pre-start").returncode == 0
-        with said(node, "works again"):
-            pass_on = node.pct("start", 102)
-        assert pass_on.ok
+        assert node.pct("start", 102).ok
         right(node)
         assert node.routes(OTHER, "proto", "205")
         assert here.events(WEB) == []
@@ -120,11 +119,10 @@ def test_without_etc_pve_nothing_is_withdrawn(lab: Lab, node: Node, guests: Gues
 
 def test_nor_when_pmxcfs_has_crashed(lab: Lab, node: Node) -> None:
     with monitored(node) as here:
-        with said(node, "Transport endpoint is not connected"), node.pve_dead():
+        with (said(node, "works again"), said(node, "Transport endpoint is not connected"),
+              node.pve_dead()):
             for phase in ("pre-start", "post-start"):
                 assert hook(node, 101, phase).returncode == 0, "a guest may start"
-        with said(node, "works again"):
-            pass
         right(node)
         assert here.events(WEB) == []
 
