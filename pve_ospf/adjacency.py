@@ -59,10 +59,10 @@ def missing(before: Collection[Neighbour], now: Collection[Neighbour],
 
 
 def disturbs(commands: Collection[str]) -> bool:
-    """Whether commands of frr-reload touch interfaces or the process, so that an adjacency
+    """Whether commands of frr-reload touch interfaces, keys or the process, so that an adjacency
     may be lost one dead interval later. Lists and route-maps cannot do that."""
-    return any(command.startswith(("interface ", "no interface ", "router ospf",
-                                   "no router ospf")) for command in commands)
+    return any(command.removeprefix("no ").startswith(("interface ", "router ospf", "key chain "))
+               for command in commands)
 
 
 def _threats(neighbours: Collection[Neighbour], running: Collection[OspfInterface],

@@ -191,6 +191,7 @@ def _keep(path: Path) -> None:
     (STATE / "before").mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         shutil.copy2(path, STATE / "before" / path.name)
+        (STATE / "before" / path.name).chmod(0o600)
 
 
 def _owned(path: Path, change: Change) -> None:

@@ -243,7 +243,8 @@ def test_bfd(lab: Lab, node: Node) -> None:
     (["ip ospf hello-interval 5", "ip ospf dead-interval 20"],
      ["ip ospf hello-interval 1", "ip ospf dead-interval 3"],
      "the dead-interval is 20 s there, 3 s here, the hello-interval is 5 s there, 1 s here"),
-    (["ip ospf area 1"], ["ip ospf area 0"], "the area is 0.0.0.1 there, 0.0.0.0 here"),
+    (["no ip ospf area", "ip ospf area 1"], ["no ip ospf area", "ip ospf area 0"],
+     "the area is 0.0.0.1 there, 0.0.0.0 here"),
     (["ip ospf authentication"], ["no ip ospf authentication"],
      "the authentication is a plain password there, none here")],
     ids=["intervals", "area", "authentication"])

@@ -76,5 +76,5 @@ def test_a_neighbour_under_another_id_is_known_by_its_address() -> None:
 def test_lists_and_route_maps_disturb_nobody() -> None:
     assert not disturbs(["ip prefix-list x seq 5 permit any", "route-map pve-ospf permit 1000",
                          " match interface vmbr1", "zebra work-queue 0"])
-    for command in ("interface vmbr0", "router ospf", "no router ospf"):
+    for command in ("interface vmbr0", "router ospf", "no router ospf", "key chain pve-ospf-x"):
         assert disturbs([command, " ip ospf area 1"])

@@ -50,6 +50,9 @@ def test_a_mistake_names_the_place_and_never_the_key(text: str, expected: str) -
     ("enable password 8 s3cret", "enable password 8 ****"),
     ("area 1 virtual-link 10.0.0.1 message-digest-key 3 md5 s3cret",
      "area 1 virtual-link 10.0.0.1 message-digest-key 3 md5 ****"),
+    ("  /etc/frr/frr.conf:7: password s3cret", "  /etc/frr/frr.conf:7: password ****"),
+    ("+password s3cret\n no neighbor x password a", "+password ****\n no neighbor x password ****"),
+    ("a plain password there", "a plain password there"),
     (" ip ospf message-digest-key 1", " ip ospf message-digest-key 1"),
     (" cryptographic-algorithm md5", " cryptographic-algorithm md5"),
 ])
