@@ -19,6 +19,7 @@ from pathlib import Path
 
 from . import (
     arp,
+    guard,
     guestfiles,
     home,
     hookscript,
@@ -83,6 +84,7 @@ class Agent:
     _glance: float = 0.0
     _config_glance: float = 0.0
     _timer: float = 0.0
+    _tend: float = 0.0
     _told: frozenset[Finding] = frozenset()
     _problem: str = ""
     _config: object = None
@@ -188,6 +190,9 @@ class Agent:
     def _full_sync(self) -> None:
         now = time.monotonic()
         self._due = [due for due in self._due if due > now]
+        if now >= self._tend:
+            self._tend = now + TIMER
+            guard.tend()
         self._timer = now + TIMER
         self._config = _config_mark()
         try:

@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     apply.add_argument("--dry-run", action="store_true", help="show the diff, change nothing")
     apply.add_argument("--force", action="store_true",
                        help="also when a neighbour would be lost (other timers, area, router id)")
+    apply.add_argument("--confirm", metavar="SECONDS", type=_seconds,
+                       help="take it back after SECONDS, unless `pve-ospf confirm` is said")
+    _command(commands, "confirm", _confirm, "keep what `apply --confirm` installed")
     for name, run, text in (("attach", _attach, "announce these guests while they run"),
                             ("detach", _detach, "stop announcing these guests")):
         _command(commands, name, run, text).add_argument(
@@ -102,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument("--dry-run", action="store_true", help="show the changes, make none")
     _command(commands, "agent", _agent, "what pve-ospf.service runs: keep this node right")
     _command(commands, "cleanup", _cleanup, None)
+    _command(commands, "guard", _guard, None)
     return parser
 
 
@@ -121,6 +125,12 @@ def _vmid(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 5 <= int(text) <= 86400):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds (5-86400)")
+    return int(text)
+
+
 def _say(line: str) -> None:
     """Whatever a line quotes, of FRR's or an administrator's, no key is shown."""
     print(hidden(line), flush=True)
@@ -131,13 +141,31 @@ def _say(line: str) -> None:
 
 def _apply(options: argparse.Namespace) -> int:
     from .apply import apply  # noqa: PLC0415
+    from .guard import wait  # noqa: PLC0415
     from .sync import sync  # noqa: PLC0415
-    apply(dry_run=options.dry_run, force=options.force, out=_say)
+    record = apply(options.dry_run, options.force, options.confirm, _say)
     if options.dry_run:
         return 0
     # Forwarding and the guests' gateway belong to a node that is set up, guests or not. What
     # is the matter with a guest is told, but the configuration is installed all the same.
-    return 1 if _tell(sync(), "") else 0
+    try:
+        failed = _tell(sync(), "")
+    finally:
+        if record is not None:
+            wait(record, _say)
+    return 1 if failed else 0
+
+
+def _confirm(_options: argparse.Namespace) -> int:
+    from .guard import confirm  # noqa: PLC0415
+    confirm(_say)
+    return 0
+
+
+def _guard(_options: argparse.Namespace) -> int:
+    from .guard import guard  # noqa: PLC0415
+    guard()
+    return 0
 
 
 def _generate(options: argparse.Namespace) -> int:

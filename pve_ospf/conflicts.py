@@ -11,11 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .frrconf import Statement, lines
+from .frrconf import NO_FORWARDING, lines
 from .ospfd import OspfdConfig, OspfInterface
-
-NO_FORWARDING = Statement("", "no ip forwarding")
-"""`write memory` puts it into the file where forwarding happens to be off."""
 
 
 @dataclass(frozen=True, slots=True)

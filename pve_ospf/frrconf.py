@@ -49,6 +49,10 @@ class Statement:
     text: str
 
 
+NO_FORWARDING = Statement("", "no ip forwarding")
+"""`write memory` puts it into the file where forwarding happens to be off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A line of a file: `statement` is None for comments, blanks, openers and closers."""
@@ -113,7 +117,8 @@ def outside(text: str, source: str) -> str:
 def theirs(text: str, known: Collection[Statement], source: str) -> str:
     """The administrator's part of the text with every line where it was: ours are blank."""
     place = _place(text, source)
-    gone = (set(range(place.start + 1, place.stop + 1)) if place else _gone(text, known))
+    gone = (set(range(place.start + 1, place.stop + 1)) if place
+            else _gone(text, _mixed_in(text, known)))
     return "\n".join("" if number in gone else row
                      for number, row in enumerate(_rows(text), 1))
 
@@ -126,7 +131,7 @@ def install(text: str, new: str, known: Collection[Statement], source: str) -> s
     """
     place = _place(text, source)
     bare = outside(text, source)
-    gone = _gone(bare, () if place else known)
+    gone = _gone(bare, () if place else _mixed_in(text, known))
     rows = _rows(bare)
     at = place.start if place else _end(rows)
     before = [row for number, row in enumerate(rows[:at], 1) if number not in gone]
@@ -149,6 +154,31 @@ def without(text: str, known: Collection[Statement], *, keep_interfaces: bool = 
     """
     gone = _gone(text, known, keep_interfaces=keep_interfaces)
     return "\n".join(row for number, row in enumerate(_rows(text), 1) if number not in gone)
+
+
+def part(text: str, wanted: Collection[Statement]) -> str:
+    """Only these statements of a text, in its order, each in its stanza."""
+    rows: list[str] = []
+    stanza = ""
+    for line in (*lines(text), Line(0, "", "", Statement("", ""))):
+        if line.statement is None or line.number and line.statement not in wanted:
+            continue
+        if line.stanza != stanza:
+            # A key chain has stanzas of its own in it.
+            rows += ["exit"] * (2 if stanza.startswith("key chain ") else bool(stanza))
+            rows += [line.stanza] * bool(line.stanza)
+            stanza = line.stanza
+        rows.append(line.raw)
+    return "".join(f"{row}\n" for row in rows[:-1])
+
+
+def _mixed_in(text: str, known: Collection[Statement]) -> Collection[Statement]:
+    """What is ours in a text without our markers. FRR has written it, then, and with it where
+    forwarding is off as a whole, which nobody has asked for: ours is on by interface. At FRR's
+    next start that line would switch it off on every one."""
+    if statements(text).isdisjoint(known):
+        return known
+    return {*known, NO_FORWARDING}
 
 
 def _rows(text: str) -> list[str]:

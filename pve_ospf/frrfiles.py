@@ -8,7 +8,6 @@ statements would look like the administrator's.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -18,14 +17,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from . import switches
+from . import lock, switches
 from .errors import CannotTell, Refused
 from .ospfd import Dialect, Part
 
 FRR = Path("/etc/frr")
 QUAGGA = Path("/etc/quagga")
 STATE = Path("/var/lib/pve-ospf")
-RUN = Path("/run/pve-ospf")
 MORE_SWITCHES = (FRR / "daemons.conf", Path("/etc/default/frr"), Path("/etc/sysconfig/frr"))
 """Where frrcommon.sh also looks for `ospfd=yes`: one of them is enough."""
 
@@ -48,7 +46,8 @@ class Change:
     old: str | None
     new: str | None
     private: bool = True
-    """0640 frr:frr, as FRR wants its configuration; else the file keeps what it has."""
+    """0640 frr:frr, as FRR wants its configuration; else the file keeps what it has. What is
+    ours is root's alone: there are keys in it."""
 
 
 @dataclass(slots=True)
@@ -136,8 +135,8 @@ def write(change: Change) -> None:
 @contextlib.contextmanager
 def scratch(text: str) -> Iterator[Path]:
     """A file with `text` that FRR's programs can read and others cannot."""
-    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=RUN) as name:
+    lock.RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=lock.RUN) as name:
         Path(name).chmod(0o755)
         path = Path(name) / "frr.conf"
         write(Change(path, None, text))
@@ -145,13 +144,13 @@ def scratch(text: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Holds off a second apply. Raises Refused when one is at work."""
-    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with (RUN / "apply.lock").open("w") as lock:
+def alone(patience: float = 0) -> Iterator[None]:
+    """Holds off a second apply. Raises Refused when another is at work, for all of `patience`
+    seconds."""
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            stack.enter_context(lock.held("apply", patience))
+        except TimeoutError:
             raise Refused("another pve-ospf apply is at work",
                           "Wait for it to end, then try again.") from None
         yield
@@ -186,7 +185,7 @@ def forget() -> None:
 
 def _keep(path: Path) -> None:
     """A copy of the file as it was before our last change of it."""
-    if path.is_relative_to(STATE) or path.is_relative_to(RUN):
+    if path.is_relative_to(STATE) or path.is_relative_to(lock.RUN):
         return
     (STATE / "before").mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):

@@ -36,6 +36,11 @@ class Switch:
     daemon: str = ""
 
     @property
+    def line(self) -> str:
+        """The line that it gets."""
+        return f"{self.daemon}=yes" if self.daemon else switches.SPLIT
+
+    @property
     def name(self) -> str:
         """What the former line is remembered by: the file, and with several in it what for."""
         return f"{self.change.path}{f' {self.daemon}' if self.daemon not in ('', 'ospfd') else ''}"
@@ -161,11 +166,12 @@ def file_diff(changes: Iterable[Change]) -> list[str]:
 
 
 def commands(plan: Plan) -> list[str]:
-    """What the running FRR would be told; [] when it does not run or already follows."""
+    """What the running FRR would be told, keys and all; [] when it does not run or already
+    follows."""
     if plan.target is None or plan.agrees:
         return []
     with frrfiles.scratch(plan.target) as path:
-        return [hidden(line) for line in (*plan.queue, *vtysh.reload_diff(path))]
+        return [*plan.queue, *vtysh.reload_diff(path)]
 
 
 def reload(target: str) -> None:
@@ -186,7 +192,7 @@ def differences(plan: Plan) -> list[str]:
     """What would change, for a person to read: files, and what the running FRR is told."""
     if plan.running is None:
         return [*file_diff(plan.changes), "ospfd does not run."]
-    told = commands(plan)
+    told = [hidden(line) for line in commands(plan)]
     return [*file_diff(plan.changes), *(f"{name} does not run." for name in plan.idle),
             *(["The running FRR is told:", *(f"  {line}" for line in told)] if told else [])]
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from . import adjacency, frrplan, lsdb, overhear, rtnetlink, verification, vtysh
+from . import (
+    adjacency,
+    foreign,
+    frrconf,
+    frrfiles,
+    frrplan,
+    lsdb,
+    overhear,
+    rtnetlink,
+    verification,
+    vtysh,
+)
 from .errors import CannotTell, Refused
+from .frrconf import Statement
 from .frrplan import Plan
 from .lsdb import Neighbour
 from .model import Interface
@@ -90,3 +102,41 @@ def _ours(speaking: OspfInterface, link: Interface) -> Ours:
     kind = "POINTOPOINT" if speaking.network == "point-to-point" else "BROADCAST"
     return Ours(lsdb.OspfInterface(speaking.name, True, speaking.area, "normal", hello,
                                    speaking.dead, network_type=kind), link, authentication)
+
+
+def check_removals(plan: Plan, told: Sequence[str]) -> None:
+    """Refuses what would take statements of the administrator's from the running FRR: frr-reload
+    has its own ways, and what is given by hand stands in no file to bring it back from."""
+    gone = foreign.taken_away(told, plan.kept)
+    if gone:
+        raise Refused(f"FRR would lose {_lines(len(gone))} that are not ours",
+                      "\n".join([*_shown(gone), "Nothing was changed. If they may go, take them "
+                                 "away with vtysh; then: pve-ospf apply"]))
+
+
+def check_restart(plan: Plan, force: bool, out: Out) -> None:
+    """Refuses to restart FRR where that loses what was given by hand and written nowhere: a
+    static route to the administrator himself, say."""
+    conf = frrfiles.FRR / "frr.conf"
+    if plan.running is not None or not vtysh.running("zebra") or not conf.exists():
+        return
+    running = frrconf.statements(vtysh.running_config(""))
+    # What FRR shows of itself, asked or not; it comes back by itself.
+    his = [s for s in running if s.stanza or not s.text.startswith(("no ", "hostname "))]
+    gone = foreign.taken_away(vtysh.reload_diff(conf, ""), his)
+    if gone and not force:
+        raise Refused(
+            f"ospfd does not run, and to start it FRR is restarted: that loses "
+            f"{_lines(len(gone))} which stand in no file",
+            "\n".join([*_shown(gone), "To keep them: vtysh -c 'write memory'. "
+                       "To lose them: pve-ospf apply --force"]))
+    for line in _shown(gone):
+        out(f"lost by the restart (--force): {line.strip()}")
+
+
+def _lines(number: int) -> str:
+    return "1 line" if number == 1 else f"{number} lines"
+
+
+def _shown(statements: Iterable[Statement]) -> list[str]:
+    return [f"  {f'{s.stanza}: ' if s.stanza else ''}{s.text}" for s in statements]

@@ -32,8 +32,11 @@ class Result:
         return (errors or said or [f"exit code {self.code}"])[0]
 
 
-def run(arguments: Sequence[str | Path], timeout: float, given: str = "") -> Result:
+def run(arguments: Sequence[str | Path], timeout: float, given: str = "", *,
+        keep: int | None = None, umask: int = -1) -> Result:
     """Runs a program to its end, in the C locale; `timeout` is in seconds. It reads `given`.
+
+    It gets the descriptor `keep`, if any: a lock, to hold it should we be killed.
 
     When the time is over, or an exception interrupts the wait, it and its children are killed.
     Raises CannotTell when the time is over, and when the program is not there.
@@ -45,7 +48,9 @@ def run(arguments: Sequence[str | Path], timeout: float, given: str = "") -> Res
         text.seek(0)
         try:
             child = subprocess.Popen(command, stdin=text, stdout=out, stderr=err,
-                                     env={**os.environ, "LC_ALL": "C"}, start_new_session=True)
+                                     env={**os.environ, "LC_ALL": "C"}, start_new_session=True,
+                                     umask=umask,
+                                     pass_fds=[] if keep is None else [keep])
         except FileNotFoundError:
             raise CannotTell(f"{command[0]} is not installed",
                              "apt install frr frr-pythontools") from None

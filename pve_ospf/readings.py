@@ -38,6 +38,7 @@ from .lsdb import ExternalLsa, KernelRoute, Neighbour, OspfInterface
 from .model import Finding
 from .ospfhealth import neighbour_fine
 from .routes import KernelState
+from .secrecy import hidden
 from .sync import look
 from .sysctls import Sysctl
 
@@ -211,7 +212,8 @@ def _what_apply_would_do() -> str:
     """The files' diff, and what a running ospfd would be told; a stopped one is a finding of
     its own."""
     plan = frrplan.look(*frrplan.wanted(), force=True)
-    return "\n".join([*frrplan.file_diff(plan.changes), *frrplan.commands(plan), *plan.idle])
+    told = map(hidden, frrplan.commands(plan))
+    return "\n".join([*frrplan.file_diff(plan.changes), *told, *plan.idle])
 
 
 def _hookscript() -> Iterable[Finding]:

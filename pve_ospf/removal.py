@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from . import frrconf, frrfiles, frrplan, installation, service, switches, vtysh
+from . import frrconf, frrfiles, frrplan, service, switches, vtysh, wayback
 from .errors import CannotTell
 from .frrconf import Statement
 from .frrfiles import Change, Memory
@@ -28,6 +28,7 @@ def restore(out: Out) -> None:
     Raises Refused and CannotTell, after having done what could be done.
     """
     with frrfiles.alone():
+        wayback.drop()
         memory = frrfiles.recall()
         files, ours = frrplan.without_us(frrfiles.layout(_dialect()))
         changed = [change for change in (*files, *_switched_back(memory))
@@ -37,7 +38,7 @@ def restore(out: Out) -> None:
             frrfiles.hand_back(change.path, memory.owners.get(str(change.path), []))
             out(f"{change.path}: our part is taken away")
         _undo_running(memory, _bare(ours, out), _used(memory, files), out)
-        installation.publish(None, out)
+        wayback.publish(None, out)
         frrfiles.forget()
 
 

@@ -1,14 +1,17 @@
-"""FRR's service: started, stopped, started at boot; by systemd, or by its script without it."""
+"""FRR's service: started, stopped, started at boot; by systemd, or by its script without it.
+And commands of ours that run on by themselves."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from time import time_ns
 
 from .errors import Refused
 from .program import run
 from .vtysh import DAEMONS
 
 SYSTEMD = Path("/run/systemd/system")
+PROGRAM = Path("/usr/bin/pve-ospf")
 
 
 def restart(within: float = 120) -> None:
@@ -36,6 +39,19 @@ def start_at_boot(wanted: bool) -> None:
     result = run(["systemctl", verb, "--quiet", "frr"], 60)
     if result.code:
         raise Refused(f"systemctl {verb} frr failed: {result.first_line()}")
+
+
+def detach(command: str) -> None:
+    """Has `pve-ospf COMMAND` run on by itself, whatever becomes of us and of our session.
+
+    Under systemd as a unit of its own: the end of a session, or of a service, takes along
+    everything that is in its cgroup. Raises Refused.
+    """
+    by = (["systemd-run", "--quiet", "--collect", f"--unit=pve-ospf-{command}-{time_ns()}"]
+          if SYSTEMD.exists() else ["setsid", "--fork"])
+    result = run([*by, PROGRAM, command], 20)
+    if result.code:
+        raise Refused(f"{by[0]} pve-ospf {command} failed: {result.first_line()}")
 
 
 def _do(verb: str, within: float) -> None:

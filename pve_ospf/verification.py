@@ -90,3 +90,11 @@ def wait_for_neighbours(watch: Watch, out: Out) -> None:
         if absent and passed > watch.limit:
             raise Refused(f"neighbour {names} did not come back within {watch.limit:g} s")
         time.sleep(0.25)
+
+
+def check_tunnels(plan: Plan) -> None:
+    """Raises Refused when OSPF speaks on one that is to be passive."""
+    speaking = [i.name for i in lsdb.ospf_interfaces(vtysh.show(lsdb.INTERFACES))
+                if i.enabled and not i.passive and i.name in plan.config.passive]
+    if speaking:
+        raise Refused(f"OSPF speaks on the tunnel {', '.join(speaking)} all the same")

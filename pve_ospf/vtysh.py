@@ -20,6 +20,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from . import lock
 from .errors import CannotTell, Refused
 from .program import Result, lines, run
 from .secrecy import hidden
@@ -207,8 +208,8 @@ def others() -> list[str]:
 
 
 def running_config(daemon: str = "ospfd") -> str:
-    """What a daemon is configured to do now, as text. Raises CannotTell."""
-    return _vtysh(["-c", f"show running-config {daemon} no-header"], 10).out
+    """What a daemon ("": all of them) is configured to do now, as text. Raises CannotTell."""
+    return _vtysh(["-c", " ".join(f"show running-config {daemon} no-header".split())], 10).out
 
 
 def configure(statements: Sequence[str]) -> None:
@@ -254,12 +255,14 @@ def validate_ospfd(path: Path) -> list[str]:
             if "on config line" in line]
 
 
-def reload_diff(path: Path) -> list[str]:
-    """The commands frr-reload would give ospfd to make it what the file says.
+def reload_diff(path: Path, daemon: str = "ospfd") -> list[str]:
+    """The commands frr-reload would give a daemon ("": all of them) to make it what the file
+    says.
 
     Raises CannotTell when it cannot be computed.
     """
-    result = run([RELOAD, "--daemon", "ospfd", "--test", path], 60)
+    only = ["--daemon", daemon] if daemon else []
+    result = run([RELOAD, *only, "--test", path], 60)
     if result.code or "ERROR" in result.err:
         raise CannotTell(f"frr-reload.py --test failed: {result.first_line()}")
     commands: list[str] = []
@@ -278,9 +281,17 @@ def reload(path: Path) -> None:
     With `--daemon` it leaves every other daemon alone. A plain reload of frr.conf switches
     IPv6 forwarding on where it was off (8.4, 10.3), which makes the kernel drop the default
     routes it learnt, and undoes what the administrator changed at run time.
-    Raises Refused with what FRR said.
+
+    Two at once would make a mixture. One whose apply was killed goes on by itself, and holds
+    the lock meanwhile. Raises Refused with what FRR said, and CannotTell.
     """
-    result = run([RELOAD, "--stdout", "--daemon", "ospfd", "--reload", path], 60)
+    try:
+        with lock.held("reload", 60) as descriptor:
+            # It writes what it adds, keys among it, into a file beside FRR's sockets.
+            result = run([RELOAD, "--stdout", "--daemon", "ospfd", "--reload", path], 60,
+                         keep=descriptor, umask=0o077)
+    except TimeoutError as error:
+        raise CannotTell("another reload of FRR is at work") from error
     if result.code:
         raise Refused(f"frr-reload.py failed: {result.first_line()}")
 

@@ -4,7 +4,8 @@
 
 Parts: kills (the agent killed 200 times), hooks (200 hooks at once, ten times), rounds
 (a guest started, moved there and back and stopped, 50 times), vms (20 live migrations with a
-probe of 100 Hz and a connection). Exits 1 when any part failed.
+probe of 100 Hz and a connection), applies (apply killed at 50 random moments). Exits 1 when any
+part failed.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from tests.lab.machine import Machine
 from tests.lab.poll import poll
 from tests.lab.process import LabError
 from tests.system.crashing import Crashes
+from tests.system.killing import Kills, ospf_losses
 from tests.system.standing import ALLOW, WEB, Guests, known_to
 from tests.system.watching import HOOK, right, syslog
 
-KILLS, STORMS, STORM, ROUNDS, MIGRATIONS = 200, 10, 200, 50, 20
+KILLS, STORMS, STORM, ROUNDS, MIGRATIONS, APPLIES = 200, 10, 200, 50, 20, 50
 LOST, APART = 3, 0.05
 """Probes of 100 Hz that a live migration may cost beyond those sent while the VM itself stood
 still; seconds that both nodes, or none, may announce its address."""
@@ -146,8 +148,23 @@ def _seconds_until(router: Machine, gateway: str) -> float:
     return time.monotonic() - began
 
 
+def applies(lab: Lab, _guests: Guests) -> Iterator[Row]:
+    """kill -9 of apply: the file whole, taken back by itself, the neighbour never gone."""
+    kills = Kills(lab)
+    kills.prepare()
+    lost = ospf_losses(lab)
+    failed = _failures("applies", APPLIES, kills.kill)
+    yield ("apply killed at random moments: FRR's file whole, then as before or as wanted",
+           f"{APPLIES - len(failed)} of {APPLIES}")
+    yield "of these, with the change half made and taken back by itself", f"{kills.undone}"
+    yield "times the router lost its neighbour meanwhile", f"{len(ospf_losses(lab)) - len(lost)}"
+    assert not failed, "; ".join(failed)
+    assert ospf_losses(lab) == lost
+
+
 PARTS: dict[str, Callable[[Lab, Guests], Iterator[Row]]] = {
-    "kills": kills, "hooks": hooks, "rounds": rounds, "vms": vms}
+    "kills": kills, "hooks": hooks, "rounds": rounds, "vms": vms,
+    "applies": applies}
 
 
 @contextmanager

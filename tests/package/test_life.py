@@ -13,6 +13,7 @@ from tests.lab.process import kill_group
 from tests.package.conftest import Installed
 from tests.package.network import (
     ADDRESS,
+    ALLOW,
     announce,
     compose,
     known,
@@ -58,6 +59,49 @@ def when(node: ProxmoxSystem, unit: str) -> int:
     """Microseconds after the boot at which a unit became active."""
     said = node.sh(f"systemctl show --value -p ActiveEnterTimestampMonotonic {unit}")
     return int(said)
+
+
+def unconfirmed(node: ProxmoxSystem, seconds: int) -> str:
+    """A change that waits for its confirmation; FRR's file from before."""
+    before = node.read("/etc/frr/frr.conf")
+    node.write("/etc/pve/pve-ospf.yaml", ALLOW.replace("]", ", 203.0.113.0/24]"))
+    node.sh(f"rm -f /run/said; setsid pve-ospf apply --confirm {seconds} </dev/null >/run/said 2>&1"
+            " & echo $! >/run/apply.pid")
+    poll(lambda: "pve-ospf confirm" in node.sh("cat /run/said", check=False), 90,
+         "apply waits for its confirmation")
+    assert node.read("/etc/frr/frr.conf") != before
+    node.write("/etc/pve/pve-ospf.yaml", ALLOW)
+    return before
+
+
+def gone_back(node: ProxmoxSystem, before: str) -> None:
+    poll(lambda: not node.exists("/var/lib/pve-ospf/apply/record.json"), 120, "it is taken back")
+    assert node.read("/etc/frr/frr.conf") == before
+    poll(lambda: "203.0.113.0/24" not in node.vtysh("show running-config"), 30, "and so is FRR")
+
+
+def test_a_change_whose_session_is_cut_is_taken_back(
+    announced: ProxmoxSystem, network: SystemLab
+) -> None:
+    before = unconfirmed(announced, 10)
+    units = announced.sh("systemctl list-units --plain --no-legend 'pve-ospf-guard-*'")
+    assert "pve-ospf-guard-" in units, "in no cgroup that a session's end takes along"
+    announced.sh("kill -KILL $(cat /run/apply.pid)")
+    gone_back(announced, before)
+    assert own_lsa(announced)
+
+
+@pytest.mark.loses_adjacency
+def test_a_change_nobody_confirmed_before_a_reboot_is_taken_back(
+    announced: ProxmoxSystem, network: SystemLab
+) -> None:
+    announced.sh("cd /etc/pve/lxc; grep -q ^onboot 101.conf || echo 'onboot: 1' >>101.conf")
+    before = unconfirmed(announced, 3600)
+    announced.poweroff()
+    announced.sh("ip link del vmbr1 && ip link add vmbr1 type bridge && ip link set vmbr1 up")
+    announced.boot()
+    gone_back(announced, before)
+    poll(lambda: known(network), 60, "r1 knows the guest again")
 
 
 def test_an_upgrade_withdraws_nothing(

@@ -48,6 +48,20 @@ def fresh(lab: Lab) -> Node:
     return lab.node("pve1")
 
 
+def test_a_restart_that_loses_what_stands_in_no_file_is_refused(fresh: Node) -> None:
+    fresh.vtysh("configure terminal", "ip route 10.77.0.0/16 10.0.1.1",
+                "interface vmbr0", "description by hand")
+    try:
+        said = _refused(fresh).stderr
+        assert "ip route 10.77.0.0/16 10.0.1.1" in said and "description by hand" in said
+        assert "hostname" not in said and "forwarding" not in said
+        dry = _apply(fresh, "--dry-run", "--force")
+        assert "lost by the restart (--force): ip route 10.77.0.0/16" in dry.stdout
+    finally:
+        fresh.vtysh("configure terminal", "no ip route 10.77.0.0/16 10.0.1.1",
+                    "interface vmbr0", "no description")
+
+
 @pytest.fixture(scope="module")
 def applied(lab: Lab, fresh: Node) -> Node:
     """The node after its first apply."""
@@ -208,6 +222,25 @@ def test_contradicting_lines_are_named(node: Node, lines: str, named: str) -> No
     done = _refused(node, "--force")
     assert f"{CONF}:2: {named}" in done.stderr
     node.write(CONF, before)
+
+
+@ON_ONE_RELEASE
+def test_what_would_take_away_his_lines_is_refused(mine: Node) -> None:
+    """By a frr-reload that has its own ways, as real ones have had."""
+    mine.write(CONFIG, "allow: [203.0.113.0/24]\n")
+    script = mine.read("/usr/lib/frr/frr-reload.py")
+    mine.write("/usr/lib/frr/frr-reload.py",
+               "#!/bin/sh\n/usr/lib/frr/real.py \"$@\" || exit\n"
+               "case $* in *--test*) printf 'interface vmbr0\\n no ip ospf cost 7\\n';; esac\n",
+               0o755)
+    mine.write("/usr/lib/frr/real.py", script, 0o755)
+    try:
+        said = _refused(mine, "--force").stderr
+    finally:
+        mine.sh("mv /usr/lib/frr/real.py /usr/lib/frr/frr-reload.py")
+    assert "lose 1 line" in said and "interface vmbr0: ip ospf cost 7" in said
+    assert "ip ospf cost 7" in mine.vtysh("show running-config")
+    _apply(mine)
 
 
 @ON_ONE_RELEASE

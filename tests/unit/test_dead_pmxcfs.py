@@ -18,11 +18,11 @@ from pve_ospf import (
     guestfiles,
     hookscript,
     incoming,
-    installation,
     journal,
     look,
     pve,
     readings,
+    wayback,
 )
 from pve_ospf.errors import CannotTell
 from pve_ospf.guestfiles import GuestFiles
@@ -79,7 +79,7 @@ def test_a_hook_refuses_no_start(phase: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_apply_tells_the_cluster_nothing_and_goes_on() -> None:
     told: list[str] = []
-    installation.publish(None, told.append)
+    wayback.publish(None, told.append)
     assert WORDS in told[0]
 
 

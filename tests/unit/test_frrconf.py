@@ -6,15 +6,18 @@ import pytest
 
 from pve_ospf.errors import Refused
 from pve_ospf.frrconf import (
+    NO_FORWARDING,
     Statement,
     append,
     block,
     install,
     installed,
     outside,
+    part,
     statements,
     without,
 )
+from pve_ospf.frrconf import theirs as theirs_of
 from tests.unit.golden_cases import GOLDEN
 
 BODY = """\
@@ -199,3 +202,24 @@ def test_a_key_chain_has_a_level_more() -> None:
     assert {s.stanza for s in statements(text)} == {
         "key chain pve-ospf-site", "key chain mine"}
     assert without(text, ()) == "!\n" + chain.format("mine") + "interface eno1\nexit\n"
+
+
+def test_no_forwarding_that_write_memory_wrote_goes_and_an_administrators_stays() -> None:
+    """It is FRR's where our statements stand without markers: FRR has written that file."""
+    known = statements(BODY)
+    theirs = "no ip forwarding\nhostname mine\n"
+    written = theirs + BODY
+    assert NO_FORWARDING not in statements(install(written, block(BODY), known, ""))
+    assert NO_FORWARDING not in statements(theirs_of(written, known, ""))
+    for text in (theirs, theirs + block(BODY)):
+        assert NO_FORWARDING in statements(install(text, block(BODY), known, ""))
+        assert NO_FORWARDING in statements(theirs_of(text, known, ""))
+
+
+def test_part_of_a_text_keeps_stanzas_and_order() -> None:
+    wanted = {s for s in statements(BODY) if s.stanza.startswith("interface ") or not s.stanza}
+    said = part(BODY, wanted)
+    assert statements(said) == wanted
+    assert said.endswith("interface tun0\n ip ospf passive\nexit\n")
+    assert "route-map pve-ospf deny" not in said and said.count("exit") == 2
+    assert part(BODY, ()) == ""

@@ -20,6 +20,7 @@ SHELLS = {
     *("nudge", "onlink", "overhear", "prestart", "pve", "pveapi", "qmp", "readings", "routers"),
     *("rtnetlink", "snippet", "before", "sync", "vtysh"),
     *("installation", "objections", "program", "removal", "service", "verification"),
+    *("guard", "lock", "wayback"),
 }
 OUTSIDE = {
     *("fcntl", "os", "pathlib", "shutil", "socket", "subprocess", "syslog", "time"),
