@@ -56,6 +56,11 @@ class Router:
     links: tuple[Link, ...] = ()
     stubs: tuple[Stub, ...] = ()
 
+    @property
+    def addresses(self) -> frozenset[IPv4Address]:
+        """What it is known by: its id, and its own addresses on links to others."""
+        return frozenset({self.router_id, *(IPv4Address(link.data) for link in self.links)})
+
 
 @dataclass(frozen=True, slots=True)
 class Network:

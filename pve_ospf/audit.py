@@ -218,8 +218,8 @@ class _View:
                                   self.area.tunnels_of(found.mark), found.example)
 
     def _add(self, found: _Sum, failure: Failure, tree: Tree, now: Mapping[int, int]) -> None:
-        then, changed = paths.without(self.area.graph, tree, failure.links)
-        touched = {number for vertex in changed & self.at.keys()
+        then, farther = paths.without(self.area.graph, tree, failure.links)
+        touched = {number for vertex in farther & self.at.keys()
                    for number in self.at[vertex] if number not in now}
         new = self._crossing(then, touched) if touched else {}
         for number, mark in new.items():

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from . import auditreport
 from .addresses import address_findings, is_guests, places, rows
 from .announce import Desired
 from .evidence import Readings, Report, Row, Unread, known
@@ -44,7 +45,8 @@ def compare(readings: Readings, lasting: Collection[tuple[str, str]] | None = No
                          for n in known(readings.neighbours, ())),
         others=tuple(e for e in known(readings.lsas, ()) if not is_guests(e.prefix, readings)),
         findings=tuple(dict.fromkeys(f for f in found if f not in unsettled)),
-        unread=tuple(dict.fromkeys(_unread(readings))))
+        unread=tuple(dict.fromkeys(_unread(readings))),
+        audit=known(readings.audit, None))
 
 
 def passing(report: Report) -> frozenset[tuple[str, str]]:
@@ -60,7 +62,7 @@ def _settling(row: Row, subjects: Collection[str]) -> Row:
 
 def _unread(readings: Readings) -> Iterator[Unread]:
     parts = (readings.guests, readings.zebra, readings.ospf, readings.lsas, readings.neighbours,
-             readings.daemons, readings.differences)
+             readings.daemons, readings.differences, readings.audit)
     yield from (part for part in parts if isinstance(part, Unread))
     if not isinstance(readings.guests, Unread):
         yield from (Unread(f.subject, f.message, f.fix)
@@ -82,11 +84,20 @@ def _rest(readings: Readings) -> Iterator[Finding]:
         yield Finding("configuration-differs", "FRR's configuration",
                       "what is installed is not what the configuration calls for",
                       "see: pve-ospf apply --dry-run; install it: pve-ospf apply")
+    yield from _paths(readings)
     yield from readings.node_findings
     if not readings.agent:
         yield Finding("agent", "pve-ospf.service",
                       "no agent answers, so hooks do what they can, and what changes without a "
                       "hook is not noticed", "systemctl start pve-ospf")
+
+
+def _paths(readings: Readings) -> Iterator[Finding]:
+    """What this node itself has to tell the others it tells with the apply that is called for."""
+    if not isinstance(readings.audit, Unread):
+        yield from (f for f in auditreport.findings(readings.audit)
+                    if not (f.code == "tunnels-untold" and f.subject == readings.node
+                            and readings.differences))
 
 
 def _plan(readings: Readings) -> Plan:

@@ -97,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
             "vmid", metavar="VMID", type=_vmid, nargs="+")
     check = _command(commands, "check", _check, "compare running guests with what is announced")
     check.add_argument("--json", action="store_true", help="for programs: stable keys")
+    check.add_argument("--what-if", action="store_true",
+                       help="also: would guests' traffic cross a tunnel if any one link failed?")
     generate = _command(commands, "generate", _generate,
                         "print the OSPF configuration of this node")
     generate.add_argument("--router", action="store_true",
@@ -177,7 +179,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from .readings import run  # noqa: PLC0415
-    return run(as_json=options.json, out=_say)
+    return run(as_json=options.json, what_if=options.what_if, out=_say)
 
 
 def _attach(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Literal, TypeVar
 
 from .announce import Desired
+from .audit import Audit
 from .config import Config
 from .interfaces import Roles
 from .lsdb import ExternalLsa, KernelRoute, Neighbour, OspfInterface
@@ -84,7 +85,8 @@ class Readings:
     change; `node_findings` is what is wrong with this node's own files (hookscript);
     `unplugged` are uplinks without a link; `agent`: it answers hooks; `before` are the values
     of guest bridges that a sync gives back where they are none any more; `overheard`: by
-    uplink, of those that lack a neighbour.
+    uplink, of those that lack a neighbour; `audit`
+    is what there is to say of the area's paths.
     """
 
     node: str
@@ -103,6 +105,7 @@ class Readings:
     agent: bool = True
     before: frozenset[Sysctl] = frozenset()
     overheard: Mapping[str, Overheard] = field(default_factory=dict)
+    audit: Audit | Unread = Audit()
 
     @property
     def ospf_interfaces(self) -> tuple[OspfInterface, ...]:
@@ -133,7 +136,8 @@ class Report:
     """What `check` found out.
 
     `neighbours` pairs each with whether it is as it should be. `others` are announcements of
-    this node that are none of ours: the administrator's own, said for completeness.
+    this node that are none of ours: the administrator's own, said for completeness. `audit`
+    is that of the area's paths, None where it could not be made.
     """
 
     node: str
@@ -142,6 +146,7 @@ class Report:
     others: tuple[ExternalLsa, ...]
     findings: tuple[Finding, ...]
     unread: tuple[Unread, ...]
+    audit: Audit | None = None
 
     def rows_of(self, *verdicts: Verdict) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.verdict in verdicts)

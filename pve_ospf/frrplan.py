@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from . import frrconf, frrfiles, pve, rekey, rtnetlink, switches, vtysh
@@ -21,6 +22,7 @@ from .frrfiles import Change, Layout, Memory
 from .interfaces import Roles, classify
 from .ospfd import Dialect, OspfdConfig, build, render, router_side
 from .secrecy import hidden
+from .tunnels import Told, told
 
 DAEMONS = frrfiles.FRR / "daemons"
 VTYSH_CONF = frrfiles.FRR / "vtysh.conf"
@@ -98,6 +100,14 @@ def for_routers() -> str:
     """What this node's routers need. Raises as wanted()."""
     config, roles = _built()
     return router_side(config, roles.uplinks)
+
+
+def tunnels_told(router_id: IPv4Address) -> Told:
+    """What this node, with that router id, has to tell the others of its tunnels. Raises
+    ConfigError and CannotTell."""
+    roles = classify(pve.read_config(pve.node_name()), rtnetlink.interfaces(),
+                     pve.cluster_networks())
+    return told(router_id, roles.tunnels)
 
 
 def _built() -> tuple[OspfdConfig, Roles]:

@@ -115,6 +115,11 @@ def router_ids(data: object) -> frozenset[IPv4Address]:
     return frozenset(lsa.at("advertisingRouter").address() for lsa in _router_lsas(data))
 
 
+def own_router_id(data: object) -> IPv4Address:
+    """This router's own id, of ROUTERS where there is a `router ospf`."""
+    return _Json(ROUTERS, "", data).at("routerId").address()
+
+
 def router_addresses(data: object) -> Mapping[IPv4Address, frozenset[IPv4Address]]:
     """Router id → the router's own interface addresses, of ROUTERS.
 

@@ -87,9 +87,10 @@ def tree(of: Graph, root: int) -> Tree:
 
 
 def without(of: Graph, whole: Tree, failed: Collection[int]) -> tuple[Tree, frozenset[int]]:
-    """The tree when these links fail, and the vertices whose distance or marks are others.
+    """The tree when these links fail, and the vertices that are farther away then.
 
-    Only what hung on them is gone through: most links carry few of a router's paths.
+    Only what hung on them is gone through: most links carry few of a router's paths. Others may
+    lose some of several paths of equal cost, and with them marks, but gain none.
     """
     left = _left(of, whole, failed)
     lost = {vertex for vertex, steps in left.items() if not steps}
@@ -99,8 +100,8 @@ def without(of: Graph, whole: Tree, failed: Collection[int]) -> tuple[Tree, froz
         before[vertex] = steps if steps else [
             (step, link) for step, cost, link in of.into[vertex]
             if link not in failed and dist[step] + cost == dist[vertex] < FAR]
-    marks, marked = _marks(of, Tree(whole.root, dist, before, whole.marks), left)
-    return Tree(whole.root, dist, before, marks), frozenset(lost | marked)
+    marks = _marks(of, Tree(whole.root, dist, before, whole.marks), left)
+    return Tree(whole.root, dist, before, marks), frozenset(lost)
 
 
 def path(of: Graph, found: Tree, end: int, mark: int) -> list[tuple[int, int]]:
@@ -177,10 +178,9 @@ def _distances(of: Graph, whole: Tree, failed: Collection[int], lost: Collection
     return dist
 
 
-def _marks(of: Graph, found: Tree, others: Collection[int]) -> tuple[Sequence[int], set[int]]:
-    """The marks anew, beginning with vertices whose steps are others; and who has new ones."""
+def _marks(of: Graph, found: Tree, others: Collection[int]) -> Sequence[int]:
+    """The marks anew, beginning with the vertices whose steps are others."""
     marks = list(found.marks)
-    changed = set()
     heap = [(found.dist[vertex], vertex) for vertex in others]
     heapify(heap)
     while heap:
@@ -190,7 +190,6 @@ def _marks(of: Graph, found: Tree, others: Collection[int]) -> tuple[Sequence[in
             mark |= marks[step] | of.marks[link]
         if mark != marks[vertex]:
             marks[vertex] = mark
-            changed.add(vertex)
             for end in _next(of, found.dist, vertex):
                 heappush(heap, (found.dist[end], end))
-    return marks, changed
+    return marks

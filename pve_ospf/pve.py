@@ -1,8 +1,8 @@
 """The only reader of /etc/pve and of /proc for guests.
 
 A read that fails raises CannotTell: a cluster filesystem that is not mounted, or a file that
-cannot be opened, never looks like "there are no guests". Nothing here writes but `publish`,
-and no hook calls that: a write to /etc/pve can block without a limit (facts).
+cannot be opened, never looks like "there are no guests". Nothing here writes but `publish` and
+`tell_tunnels`, and no hook calls those: a write to /etc/pve can block without a limit (facts).
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from pathlib import Path
 from stat import S_ISLNK
 
 from . import config as config_text
-from . import keys
+from . import keys, tunnels
 from .config import ALLOW_HINT, Config
 from .errors import CannotTell, ConfigError
 from .keys import Key
+from .tunnels import Told
 
 PVE = Path("/etc/pve")
 CLUSTER_CONFIG = PVE / "pve-ospf.yaml"
@@ -34,6 +35,7 @@ _RING = re.compile(r"^\s*ring\d+_addr\s*:\s*(\S+)\s*$", re.MULTILINE)
 _LXC_COMMAND = re.compile(r"@/var/lib/lxc/(\d+)/command")
 _SECTION = re.compile(r"^([a-z_]+: *\S+)", re.MULTILINE)
 _ROUTER_ID = "pve-ospf.router-id"
+_TUNNELS = "pve-ospf.tunnels"
 _VMS = Path("/run/qemu-server")
 _LISTENING = 0x10000  # __SO_ACCEPTCON in the flags column of /proc/net/unix
 
@@ -223,6 +225,33 @@ def publish(node: str, router_id: IPv4Address | None) -> None:
             path.unlink(missing_ok=True)
         elif not path.exists() or read(path).strip() != str(router_id):
             path.write_text(f"{router_id}\n", encoding="ascii")
+    except OSError as error:
+        raise CannotTell(f"{path}: {error.strerror}",
+                         "is the cluster quorate? pvecm status") from error
+
+
+def tunnels_told() -> dict[str, Told]:
+    """What each node has told of its tunnels; without those that have told nothing that could
+    be understood. Raises CannotTell."""
+    found = {path.parent.name: tunnels.parse(read(path))
+             for path in (PVE / "nodes").glob(f"*/{_TUNNELS}")}
+    return {node: said for node, said in found.items() if said}
+
+
+def tell_tunnels(node: str, said: Told | None) -> None:
+    """Tells the cluster this node's tunnels (None: takes it back), for `apply`.
+
+    Whole or not at all: a part of it would say that the other tunnels are none. Raises
+    CannotTell when /etc/pve cannot be written (no quorum).
+    """
+    path = PVE / "nodes" / node / _TUNNELS
+    try:
+        if said is None:
+            path.unlink(missing_ok=True)
+        elif not path.exists() or read(path) != tunnels.to_text(said):
+            temporary = path.with_name(f"{_TUNNELS}.new")
+            temporary.write_text(tunnels.to_text(said), encoding="ascii")
+            temporary.replace(path)
     except OSError as error:
         raise CannotTell(f"{path}: {error.strerror}",
                          "is the cluster quorate? pvecm status") from error

@@ -23,13 +23,16 @@ from . import (
     lsdb,
     nudge,
     overhear,
+    overview,
     pve,
     report,
     service,
     snippet,
     vtysh,
 )
+from .audit import Audit
 from .check import compare, passing
+from .config import Config
 from .errors import CannotTell, Refused
 from .evidence import NEEDED_DAEMONS, Daemons, Guests, Overheard, Readings, Report, Unread
 from .frrconf import Statement
@@ -50,12 +53,12 @@ _PAUSE = 0.2
 _T = TypeVar("_T")
 
 
-def run(as_json: bool, out: Callable[[str], None]) -> int:
+def run(as_json: bool, what_if: bool, out: Callable[[str], None]) -> int:
     """`pve-ospf check`: prints the report, returns the exit code. Raises ConfigError.
 
     With both findings and parts that could not be read it is 3, and both are printed.
     """
-    result = check()
+    result = check(what_if)
     if as_json:
         out(report.to_json(result))
     else:
@@ -65,10 +68,11 @@ def run(as_json: bool, out: Callable[[str], None]) -> int:
     return result.exit_code
 
 
-def check() -> Report:
-    """The report on this node, where everything that may pass has lasted PATIENCE seconds."""
+def check(what_if: bool = False) -> Report:
+    """The report on this node, where everything that may pass has lasted PATIENCE seconds;
+    `what_if`: with each single link failing, too."""
     try:
-        readings = read()
+        readings = read(what_if)
     except CannotTell as error:
         return Report(_name(), (), (), (), (), (_unread("this node", error),))
     lasting = passing(compare(readings))
@@ -121,7 +125,7 @@ def _name() -> str:
         return pve.host_name()
 
 
-def read() -> Readings:
+def read(what_if: bool = False) -> Readings:
     """Everything. Raises ConfigError, and CannotTell when there is nothing to compare with:
     no configuration, no kernel state."""
     node = pve.node_name()
@@ -134,7 +138,8 @@ def read() -> Readings:
         node=node, config=config, roles=roles, state=state, guests=guests, zebra=zebra,
         lsas=lsas, neighbours=neighbours, ospf=ospf, daemons=_part("FRR's daemons", _daemons),
         differences=differences, node_findings=(*refusal, *_hookscript()),
-        unplugged=_unplugged(roles), agent=nudge.answering(), before=_before())
+        unplugged=_unplugged(roles), agent=nudge.answering(), before=_before(),
+        audit=_audit(node, config, roles, ospf, what_if))
 
 
 def reread(before: Readings) -> Readings:
@@ -145,6 +150,13 @@ def reread(before: Readings) -> Readings:
     return replace(before, guests=guests, state=state, zebra=zebra, lsas=lsas, ospf=ospf,
                    neighbours=neighbours, roles=roles, unplugged=_unplugged(roles),
                    agent=nudge.answering(), before=_before())
+
+
+def _audit(node: str, config: Config, roles: Roles, ospf: object,
+           what_if: bool) -> Audit | Unread:
+    if isinstance(ospf, Unread):
+        return ospf  # it hangs, or is gone: no need to ask it once more
+    return _part("the area's paths", lambda: overview.read(node, config, roles, what_if))
 
 
 def _before() -> frozenset[Sysctl]:

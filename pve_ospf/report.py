@@ -15,6 +15,16 @@ JSON, one object with stable keys:
     neighbours  router_id, address, interface, state, role, ok
     findings    code, subject, message, fix
     unread      what, reason, hint: what could not be read
+    paths       of the whole area; null where it could not be read:
+        routers, addresses, links   how many there are
+        across_tunnels              router, announcer, addresses (how many are reached so),
+                                    example, path, tunnels, equal_cost (with other paths),
+                                    instead: who announces it, too, with a worse metric, and
+                                    is reached without a tunnel, or null
+        if_link_fails               with --what-if, else null: link, pairs (of router and
+                                    address that cross no tunnel now), tunnels, example (a
+                                    path, as above)
+        untold                      nodes that have not told their tunnels
 
 A row has address, vmid (null without a guest), name, bridge and kernel, zebra, lsa: "yes",
 "no", "-" (not called for) or "?" (could not be read).
@@ -26,6 +36,7 @@ import json
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from . import auditreport
 from .evidence import Report, Row, Verdict
 from .lsdb import Neighbour
 
@@ -57,6 +68,7 @@ def to_json(report: Report) -> str:
         "findings": [{"code": f.code, "subject": f.subject, "message": f.message, "fix": f.fix}
                      for f in report.findings],
         "unread": [{"what": u.what, "reason": u.reason, "hint": u.hint} for u in report.unread],
+        "paths": report.audit and auditreport.to_object(report.audit),
     }, indent=2)
 
 
@@ -68,6 +80,11 @@ def to_text(report: Report, colour: bool = False) -> Iterator[str]:
     if report.others:
         listed = ", ".join(f"{e.prefix} (E{e.metric_type} {e.metric})" for e in report.others)
         yield from _wrapped("", f"Announced by this node, not by pve-ospf: {listed}")
+        yield ""
+    sentences = list(auditreport.summary(report.audit)) if report.audit else []
+    for sentence in sentences:
+        yield from _wrapped("", sentence)
+    if sentences:
         yield ""
     for finding in report.findings:
         yield from _item("!", f"{finding.subject}: {finding.message}", finding.fix, paint, _RED)

@@ -170,12 +170,24 @@ def _join(made: _Builder, one: Router, other: Router) -> None:
                 (other.router_id, made.tunnel(other.router_id, b))]
         _adjacency(made, one, other, a, b, made.link((one.router_id, a), ends))
     rest = _rest(there, [a for a, _ in matched]), _rest(back, [b for _, b in matched])
-    # Of links without a subnet nothing tells which is whose other end: if one is a tunnel,
-    # each of them may be.
-    ends = [(router.router_id, made.tunnel(router.router_id, link))
-            for router, links in zip((one, other), rest, strict=True) for link in links]
-    for x, y in zip_longest(*rest):
-        _adjacency(made, one, other, x, y, made.link((one.router_id, other.router_id), ends))
+    for number, (here, away) in enumerate(_alike(made, one, other, *rest)):
+        ends = [(router.router_id, made.tunnel(router.router_id, link))
+                for router, links in ((one, here), (other, away)) for link in links]
+        for x, y in zip_longest(here, away):
+            _adjacency(made, one, other, x, y,
+                       made.link((one.router_id, other.router_id, number), ends))
+
+
+def _alike(made: _Builder, one: Router, other: Router, there: Sequence[Link],
+           back: Sequence[Link]) -> list[tuple[Sequence[Link], Sequence[Link]]]:
+    """Links without a subnet, of which nothing tells which is whose other end, but whether it
+    is a tunnel, where both routers say so. Else, if one is a tunnel, each of them may be."""
+    sides = [([a for a in there if bool(made.tunnel(one.router_id, a)) == tunnel],
+              [b for b in back if bool(made.tunnel(other.router_id, b)) == tunnel])
+             for tunnel in (True, False)]
+    both = one.router_id in made.told and other.router_id in made.told
+    return [*sides] if both and all(len(here) == len(away) for here, away in sides) else [
+        (there, back)]
 
 
 def _adjacency(made: _Builder, one: Router, other: Router, there: Link | None,

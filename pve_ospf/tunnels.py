@@ -41,6 +41,15 @@ def told(router_id: IPv4Address, tunnels: Iterable[Interface]) -> Told:
                                  for i in sorted(tunnels, key=lambda i: i.name)))
 
 
+def outdated(said: Told | None, now: Told, in_ospf: bool) -> bool:
+    """Whether a node has to tell again. Of tunnels out of OSPF the names are enough: a VPN's
+    index, say, is another one each time it starts."""
+    if said is None or in_ospf:
+        return said != now
+    return (said.router_id, {t.name for t in said.tunnels}) != (
+        now.router_id, {t.name for t in now.tunnels})
+
+
 def to_text(said: Told) -> str:
     """The file's text, the same for the same tunnels."""
     lines = [f"router {said.router_id}"]

@@ -211,11 +211,14 @@ def stuck(record: Record) -> list[str]:
 
 
 def publish(router_id: str | IPv4Address | None, out: Out) -> None:
-    """The cluster learns whose LSAs ours are; where it cannot, that is no reason to stop."""
+    """The cluster learns whose LSAs ours are, and what is a tunnel here; where it cannot, that
+    is no reason to stop."""
+    ours = None if router_id is None else IPv4Address(router_id)
     try:
         if pve.mounted():
-            pve.publish(pve.node_name(), None if router_id is None else IPv4Address(router_id))
-    except CannotTell as error:
+            pve.publish(pve.node_name(), ours)
+            pve.tell_tunnels(pve.node_name(), frrplan.tunnels_told(ours) if ours else None)
+    except PveOspfError as error:
         out(f"note: {error.message}")
 
 

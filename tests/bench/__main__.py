@@ -20,12 +20,14 @@ from .figures import Table, say
 from .hooks import hooks
 from .labs import Labs
 from .moves import containers, machines
+from .paths import paths
 from .thousand import concurrent, thousand
 
 PARTS: dict[str, Callable[[Labs], list[Table]]] = {
     "hooks": hooks,
     "thousand": thousand,
     "concurrent": concurrent,
+    "paths": paths,
     "loss": loss,
     "containers": containers,
     "vms": machines,

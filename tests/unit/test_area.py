@@ -131,6 +131,19 @@ def test_without_ospf_there_is_nothing() -> None:
     assert groups({}, ALLOWED) == ()
 
 
+def test_a_router_that_is_alone() -> None:
+    """As all three versions say it."""
+    alone = {"lsaAge": 0, "advertisingRouter": "10.255.0.1", "routerLinks": {"link0": {
+        "linkType": "Stub Network", "networkAddress": "10.1.0.0", "networkMask": "255.255.255.0",
+        "numOfTosMetrics": 0, "tos0Metric": 10}}}
+    empty = [{"routerId": "10.255.0.1", f"{kind}LinkStates": {"areas": {"0.0.0.0": []}}}
+             for kind in ("network", "summary", "asbrSummary")]
+    (found,) = areas({"routerLinkStates": {"areas": {"0.0.0.0": [alone]}}}, *empty)
+    assert found == Area("0.0.0.0", (Router(  # noqa: S104
+        IPv4Address("10.255.0.1"), False, (), (Stub(IPv4Network("10.1.0.0/24"), 10),)),))
+    assert groups({"routerId": "10.255.0.1", "asExternalLinkStates": []}, ALLOWED) == ()
+
+
 def lsas(*said: tuple[str, str, str, int]) -> object:
     return {"asExternalLinkStates": [
         {"linkStateId": host, "networkMask": 32, "lsaAge": 1, "advertisingRouter": router,

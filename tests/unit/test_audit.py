@@ -156,10 +156,19 @@ def test_parallel_links_are_told_apart_by_their_subnets() -> None:
 
 def test_parallel_links_without_subnets_may_each_be_the_tunnel() -> None:
     area = Map("ab")
-    area.tunnels["a"].append(Tunnel("tun1", 1))
+    area.tunnels["a"].append(Tunnel("tun2", 2))
     area.link("a", "b", 10, numbered=False)
     area.link("a", "b", 20, numbered=False)
     assert set(across(area, group(WEB, "a"))) == {"b"}
+
+
+def test_parallel_links_without_subnets_are_told_apart_by_what_both_ends_say() -> None:
+    area = Map("ab")
+    area.link("a", "b", 10, numbered=False)
+    number = area.link("a", "b", 20, numbered=False)
+    area.tunnels["a"].append(Tunnel("wg0", number))
+    area.tunnels["b"].append(Tunnel("wg0", number))
+    assert across(area, group(WEB, "a"), group("198.51.100.8", "b")) == {}
 
 
 # Externals.
@@ -229,6 +238,7 @@ def test_a_forwarding_address_is_where_packets_go() -> None:
     area.link("a", "c", 10)
     lan = area.lan("cd")
     by_lan = Origin(B, 2, 0, area.address("d", lan))
+    area.stub("b", "10.0.0.0/8", 1)  # nearer, but the LAN's subnet is the smaller one
     assert across(area, group(WEB, by_lan)) == {}
     assert set(across(area, group(WEB, "b"))) == {"a", "c", "d"}, "it makes a difference"
     area.stub("b", "192.0.2.0/24")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PRINTING = """
 import sys
 from pve_ospf import cli, readings
-def run(as_json, out):
+def run(as_json, what_if, out):
     for number in range(500):
         out(f"line {number}")
     print("the end", file=sys.stderr)

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 SHELLS = {
     *("agent", "apply", "arp", "attach", "cli", "events", "frrfiles", "frrplan", "frrwatch"),
     *("guestfiles", "heal", "hookscript", "incoming", "journal", "kernel", "look", "nft"),
-    *("nudge", "onlink", "overhear", "prestart", "pve", "pveapi", "qmp", "readings", "routers"),
-    *("rtnetlink", "snippet", "before", "sync", "vtysh"),
+    *("nudge", "onlink", "overhear", "overview", "prestart", "pve", "pveapi", "qmp", "readings"),
+    *("routers", "rtnetlink", "snippet", "before", "sync", "vtysh"),
     *("installation", "objections", "program", "removal", "service", "verification"),
     *("guard", "lock", "wayback"),
 }

@@ -128,7 +128,7 @@ def test_json() -> None:
     data = json.loads(to_json(bad()))
     assert list(data) == [
         "node", "verdict", "exit_code", "missing", "extra", "refused", "unknown", "settling",
-        "on_link", "agreeing", "others", "neighbours", "findings", "unread"]
+        "on_link", "agreeing", "others", "neighbours", "findings", "unread", "paths"]
     assert (data["node"], data["verdict"], data["exit_code"]) == ("pve1", "findings", 1)
     assert data["missing"] == [{
         "address": str(WEB), "vmid": 101, "name": "guest101", "bridge": "vmbr1",

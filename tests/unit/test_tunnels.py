@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface
 import pytest
 
 from pve_ospf.model import Interface
-from pve_ospf.tunnels import Told, parse, to_text, told
+from pve_ospf.tunnels import Told, outdated, parse, to_text, told
 
 ROUTER = IPv4Address("10.0.1.11")
 
@@ -35,3 +35,16 @@ def test_no_tunnels_is_something_else_than_nothing_told() -> None:
     "router 10.0.1.11\nbridge wg0 index 7\n"])
 def test_anything_else_has_told_nothing(text: str) -> None:
     assert parse(text) is None
+
+
+def test_when_a_node_has_to_tell_again() -> None:
+    """A VPN that has started again has another index: that only matters in OSPF."""
+    def vpn(index: int, name: str = "tun0") -> Told:
+        return told(ROUTER, [Interface(index, name, "tun")])
+    for in_ospf in (False, True):
+        assert outdated(None, vpn(7), in_ospf)
+        assert outdated(vpn(7, "tun1"), vpn(7), in_ospf)
+        assert outdated(Told(IPv4Address("10.0.1.12"), vpn(7).tunnels), vpn(7), in_ospf)
+        assert not outdated(vpn(7), vpn(7), in_ospf)
+    assert outdated(vpn(6), vpn(7), in_ospf=True)
+    assert not outdated(vpn(6), vpn(7), in_ospf=False)
