@@ -68,11 +68,12 @@ class Daemons:
 
 @dataclass(frozen=True, slots=True)
 class Overheard:
-    """What routers said on an uplink while it was listened to, and what this node says there:
-    the authentication as FRR's configuration has it, and the MTU (None: unknown)."""
+    """What routers said on an uplink while it was listened to, and of what this node says there
+    what OSPF's view does not tell (None: unknown)."""
 
     said: tuple[Said, ...]
-    authentication: str = ""
+    authentication: str = "none"
+    key_id: int | None = None
     mtu: int | None = None
 
 

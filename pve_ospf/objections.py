@@ -22,7 +22,7 @@ from .frrplan import Plan
 from .lsdb import Neighbour
 from .model import Interface
 from .ospfd import OspfInterface
-from .ospfpacket import Ours, differences
+from .ospfpacket import NONE, Ours, differences
 
 Out = Callable[[str], None]
 
@@ -97,11 +97,12 @@ def _check_routers(plan: Plan, force: bool, out: Out) -> None:
 
 def _ours(speaking: OspfInterface, link: Interface) -> Ours:
     """What this node is going to say."""
-    authentication = "message-digest" if speaking.key else ""
+    key = speaking.key
     hello = 1 / speaking.minimal if speaking.minimal else speaking.hello
     kind = "POINTOPOINT" if speaking.network == "point-to-point" else "BROADCAST"
     return Ours(lsdb.OspfInterface(speaking.name, True, speaking.area, "normal", hello,
-                                   speaking.dead, network_type=kind), link, authentication)
+                                   speaking.dead, network_type=kind), link,
+                key.algorithm.upper() if key else NONE, key.id if key else None)
 
 
 def check_removals(plan: Plan, told: Sequence[str]) -> None:

@@ -66,7 +66,8 @@ def _differences(readings: Readings, name: str) -> tuple[Difference, ...]:
     link = next((u for u in readings.roles.uplinks if u.name == name), None)
     if not there or not ospf or not link:
         return ()
-    return differences(there.said, Ours(ospf, link, there.authentication, there.mtu))
+    return differences(
+        there.said, Ours(ospf, link, there.authentication, there.key_id, there.mtu))
 
 
 def _uplink(uplink: Interface, ospf: OspfInterface | None,
@@ -95,7 +96,7 @@ def _why(uplink: Interface, ospf: OspfInterface, neighbours: Collection[Neighbou
         routers = ", ".join(sorted({str(said.router_id) for said in there.said}))
         keys = any(said.key_id is not None for said in there.said)
         return (f": OSPF of router {routers} comes in and fits, but FRR does not take it",
-                f"{firewall}{', and the keys and their ids must be the same' if keys else ''}")
+                f"{firewall}{', and the keys must be the same' if keys else ''}")
     return (": no router is heard there" if there and not there.said else "",
             f"a router there must speak OSPF in area {ospf.area} with hello "
             f"{ospf.hello_interval:g} s and dead {ospf.dead_interval} s, and {firewall}")

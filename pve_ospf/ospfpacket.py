@@ -1,18 +1,19 @@
 """Pure: what a router says of itself in OSPF's packets, and where that is not what we say.
 
 FRR drops a packet that does not fit and keeps nothing of it, so the other side's values can
-only be heard (RFC 2328, appendix A.3; RFC 3101 for the N bit; RFC 5709 for HMAC-SHA, which
-looks like MD5 here but for its length).
+only be heard (RFC 2328, appendix A.3; RFC 3101 for the N bit; RFC 5709 for HMAC-SHA).
 """
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Literal
 
+from .frrconf import Statement
 from .lsdb import OspfInterface
 from .model import Interface
 
@@ -27,7 +28,10 @@ _MTU = struct.Struct("!H")
 _TYPE_HELLO, _TYPE_DATABASE = 1, 2
 _EXTERNAL, _NSSA = 0x02, 0x08
 _CRYPTOGRAPHIC = 2
-_AUTHENTICATION = {0: "none", 1: "a plain password", _CRYPTOGRAPHIC: "a digest"}
+NONE = "none"
+_PASSWORD = "a plain password"  # noqa: S105 (that is what it is called)
+DIGESTS = {16: "MD5", 20: "HMAC-SHA-1", 32: "HMAC-SHA-256", 48: "HMAC-SHA-384", 64: "HMAC-SHA-512"}
+"""By their length in bytes: the packet does not say it otherwise."""
 
 Area = Literal["normal", "stub", "nssa"]
 
@@ -40,7 +44,7 @@ class Said:
     source: IPv4Address
     router_id: IPv4Address
     area: IPv4Address
-    authentication: int
+    authentication: str = NONE
     key_id: int | None = None
     mtu: int | None = None
     mask: IPv4Address | None = None
@@ -51,12 +55,13 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What this node says on an interface: OSPF's view, `authentication` as in FRR's
-    configuration ("" none, "null", "message-digest", "key-chain X"), the MTU in bytes."""
+    """What this node says on an interface: OSPF's view, the authentication in Said's words,
+    the MTU in bytes."""
 
     ospf: OspfInterface
     interface: Interface
-    authentication: str = ""
+    authentication: str = NONE
+    key_id: int | None = None
     mtu: int | None = None
 
 
@@ -85,8 +90,8 @@ def parse(packet: bytes) -> Said | None:
     body = packet[start + _HEADER.size:]
     if version != 2:
         return None
-    head = (IPv4Address(source), IPv4Address(router), IPv4Address(area), authentication,
-            key[2] if authentication == _CRYPTOGRAPHIC else None)
+    head = (IPv4Address(source), IPv4Address(router), IPv4Address(area),
+            *_authentication(authentication, key))
     if kind == _TYPE_DATABASE and len(body) >= _MTU.size:
         return Said(*head, mtu=_MTU.unpack_from(body)[0])
     if kind == _TYPE_HELLO and len(body) >= _HELLO.size:
@@ -94,6 +99,20 @@ def parse(packet: bytes) -> Said | None:
         return Said(*head, mask=IPv4Address(mask), hello=hello, dead=dead,
                     area_kind=_area_kind(options))
     return None
+
+
+def configured(interface: str, statements: Collection[Statement]) -> tuple[str, int | None]:
+    """Authentication and key id of an interface by FRR's configuration."""
+    here = {s.text for s in statements if s.stanza == f"interface {interface}"}
+    said = next((t.removeprefix("ip ospf authentication") for t in here
+                 if t.startswith("ip ospf authentication") and "-key " not in t), " null").strip()
+    if said == "message-digest":
+        return DIGESTS[16], _number(here, r"ip ospf message-digest-key (\d+) md5 .*")
+    if said.startswith("key-chain "):
+        chain = {s.text for s in statements if s.stanza == said.replace("-", " ", 1)}
+        algorithm = next((t.split()[1] for t in chain if t.startswith("cryptographic-")), "")
+        return algorithm.upper(), _number(chain, r"key (\d+)")
+    return NONE if said == "null" else _PASSWORD, None
 
 
 def differences(said: Iterable[Said], ours: Ours) -> tuple[Difference, ...]:
@@ -112,7 +131,9 @@ def _area_kind(options: int) -> Area:
 def _compared(said: Said, ours: Ours) -> Iterator[tuple[str, str, str]]:
     """What has to agree, theirs and ours (RFC 2328, 8.2 and 10.5; the MTU: 10.6)."""
     yield "area", str(said.area), str(ours.ospf.area)
-    yield "authentication", _AUTHENTICATION.get(said.authentication, "unknown"), _ours(ours)
+    yield "authentication", said.authentication, ours.authentication
+    if said.key_id is not None and ours.key_id is not None:
+        yield "key's id", str(said.key_id), str(ours.key_id)
     if said.mtu is not None:
         # An interface without an MTU of its own says 0 (virtual links); nobody compares that.
         yield "MTU", str(said.mtu), str(ours.mtu if said.mtu and ours.mtu else said.mtu)
@@ -127,11 +148,17 @@ def _compared(said: Said, ours: Ours) -> Iterator[tuple[str, str, str]]:
         yield "mask", str(said.mask), mask
 
 
-def _ours(ours: Ours) -> str:
-    if ours.authentication in ("", "null"):
-        return _AUTHENTICATION[0]
-    digest = ours.authentication.startswith(("message-digest", "key-chain"))
-    return _AUTHENTICATION[_CRYPTOGRAPHIC if digest else 1]
+def _authentication(kind: int, key: bytes) -> tuple[str, int | None]:
+    """Of a packet's header (RFC 2328, D.3): what it is, and the key's id."""
+    if kind == _CRYPTOGRAPHIC:
+        return DIGESTS.get(key[3], "an unknown digest"), key[2]
+    return {0: NONE, 1: _PASSWORD}.get(kind, "unknown"), None
+
+
+def _number(texts: Iterable[str], pattern: str) -> int | None:
+    """The only number that the pattern finds; None when there are several."""
+    found = {int(match[1]) for match in (re.fullmatch(pattern, text) for text in texts) if match}
+    return found.pop() if len(found) == 1 else None
 
 
 def _interval(seconds: float) -> str:

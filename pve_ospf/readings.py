@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -35,11 +35,11 @@ from .check import compare, passing
 from .config import Config
 from .errors import CannotTell, Refused
 from .evidence import NEEDED_DAEMONS, Daemons, Guests, Overheard, Readings, Report, Unread
-from .frrconf import Statement
 from .interfaces import Roles, classify
 from .lsdb import ExternalLsa, KernelRoute, Neighbour, OspfInterface
 from .model import Finding
 from .ospfhealth import neighbour_fine
+from .ospfpacket import configured
 from .routes import KernelState
 from .secrecy import hidden
 from .sync import look
@@ -103,14 +103,8 @@ def _overheard(readings: Readings) -> dict[str, Overheard]:
         ours = frrconf.statements(vtysh.running_config("ospfd"))
     except CannotTell:
         return {}
-    return {name: Overheard(heard, _authentication(name, ours), _mtu(name))
+    return {name: Overheard(heard, *configured(name, ours), _mtu(name))
             for name, heard in said.items()}
-
-
-def _authentication(interface: str, configured: Collection[Statement]) -> str:
-    before = "ip ospf authentication "
-    return next((s.text.removeprefix(before) for s in configured
-                 if s.stanza == f"interface {interface}" and s.text.startswith(before)), "")
 
 
 def _mtu(interface: str) -> int | None:

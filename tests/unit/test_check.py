@@ -531,7 +531,7 @@ def test_five_thousand_guests_in_a_second() -> None:
 
 
 def said(**values: Any) -> Said:
-    return replace(Said(IPv4Address("10.1.0.9"), IPv4Address("10.255.0.9"), IPv4Address(0), 0,
+    return replace(Said(IPv4Address("10.1.0.9"), IPv4Address("10.255.0.9"), IPv4Address(0),
                         mask=IPv4Address("255.255.255.0"), hello=1, dead=3), **values)
 
 
@@ -565,8 +565,8 @@ def test_a_router_that_fits_and_is_not_taken() -> None:
     found = alone(said())
     assert "OSPF of router 10.255.0.9 comes in and fits, but FRR does not take it" in found.message
     assert "macro OSPF" in found.fix and "keys" not in found.fix
-    found = alone(said(authentication=2, key_id=1), authentication="message-digest")
-    assert "the keys and their ids must be the same" in found.fix
+    found = alone(said(authentication="MD5", key_id=1), authentication="MD5", key_id=1)
+    assert "the keys must be the same" in found.fix
 
 
 def test_nobody_there() -> None:

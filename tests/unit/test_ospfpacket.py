@@ -8,9 +8,10 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
+from pve_ospf.frrconf import statements
 from pve_ospf.lsdb import OspfInterface
 from pve_ospf.model import Interface
-from pve_ospf.ospfpacket import Ours, Said, differences, parse
+from pve_ospf.ospfpacket import Ours, Said, configured, differences, parse
 
 # From the IP header on, after RFC 2328, A.3.2 and A.3.3; checksums are not looked at.
 HELLO = bytes.fromhex(
@@ -24,7 +25,7 @@ DATABASE = bytes.fromhex(
 OURS = Ours(OspfInterface("vmbr0", True, hello_interval=1, dead_interval=3,
                           network_type="BROADCAST"),
             Interface(1, "vmbr0", addresses=(IPv4Interface("10.0.1.11/24"),)), mtu=1500)
-SAID = Said(IPv4Address("10.0.1.1"), IPv4Address("10.0.1.1"), IPv4Address(0), 0,
+SAID = Said(IPv4Address("10.0.1.1"), IPv4Address("10.0.1.1"), IPv4Address(0),
             mask=IPv4Address("255.255.255.0"), hello=1, dead=3)
 
 
@@ -43,7 +44,7 @@ def test_a_database_description_has_the_mtu() -> None:
 def test_a_key_is_known_by_its_number() -> None:
     digest = HELLO[:34] + struct.pack("!HHBBI", 2, 0, 7, 16, 1) + HELLO[44:]
     said = parse(digest)
-    assert said and (said.authentication, said.key_id) == (2, 7)
+    assert said and (said.authentication, said.key_id) == ("MD5", 7)
 
 
 @pytest.mark.parametrize("packet", [
@@ -65,8 +66,7 @@ def test_the_areas_kind_is_in_the_options(options: int, kind: str) -> None:
     (replace(SAID, hello=0, dead=1), ["dead-interval is 1 s there, 3 s here",
                                       "hello-interval is several a second there, 1 s here"]),
     (replace(SAID, area=IPv4Address(1)), ["area is 0.0.0.1 there, 0.0.0.0 here"]),
-    (replace(SAID, authentication=2), ["authentication is a digest there, none here"]),
-    (replace(SAID, authentication=1), ["authentication is a plain password there, none here"]),
+    (replace(SAID, authentication="MD5", key_id=1), ["authentication is MD5 there, none here"]),
     (replace(SAID, area_kind="nssa"), ["area's kind is nssa there, normal here"]),
     (replace(SAID, mask=IPv4Address("255.255.0.0")),
      ["mask is 255.255.0.0 there, 255.255.255.0 here"]),
@@ -84,9 +84,24 @@ def test_what_nobody_compares() -> None:
     assert differences([replace(SAID, mask=IPv4Address(0))], alone) == ()
 
 
-@pytest.mark.parametrize(("configured", "expected"), [
-    ("message-digest", ()), ("key-chain x", ()), ("null", ("none",)), ("", ("none",))])
-def test_authentication_as_configured(configured: str, expected: tuple[str, ...]) -> None:
-    found = differences([replace(SAID, authentication=2)],
-                        replace(OURS, authentication=configured))
-    assert tuple(d.ours for d in found) == expected
+def test_another_key_of_the_same_kind_is_known_by_its_number() -> None:
+    ours = replace(OURS, authentication="MD5", key_id=2)
+    assert [str(d) for d in differences([replace(SAID, authentication="MD5", key_id=1)], ours)
+            ] == ["key's id is 1 there, 2 here"]
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("", ("none", None)),
+    ("interface eno1\n ip ospf authentication message-digest\n", ("none", None)),
+    ("interface vmbr0\n ip ospf authentication-key x\n", ("none", None)),
+    ("interface vmbr0\n ip ospf authentication null\n", ("none", None)),
+    ("interface vmbr0\n ip ospf authentication\n", ("a plain password", None)),
+    ("interface vmbr0\n ip ospf authentication message-digest\n"
+     " ip ospf message-digest-key 3 md5 x\n", ("MD5", 3)),
+    ("interface vmbr0\n ip ospf authentication message-digest\n"
+     " ip ospf message-digest-key 3 md5 x\n ip ospf message-digest-key 4 md5 y\n", ("MD5", None)),
+    ("key chain pve-ospf-a\n key 7\n  key-string x\n  cryptographic-algorithm hmac-sha-256\n"
+     " exit\nexit\ninterface vmbr0\n ip ospf authentication key-chain pve-ospf-a\n",
+     ("HMAC-SHA-256", 7))])
+def test_authentication_as_configured(text: str, expected: tuple[str, int | None]) -> None:
+    assert configured("vmbr0", statements(text)) == expected
