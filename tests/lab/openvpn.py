@@ -24,12 +24,18 @@ peer-fingerprint {fingerprint}
 dh none
 keepalive 1 10
 persist-tun
-log /var/log/openvpn.log
+log /var/log/{name}.log
 """
 
 
 def connect(
-    name: str, server: Machine, client: Machine, underlay: tuple[str, str], inner: tuple[str, str]
+    name: str,
+    server: Machine,
+    client: Machine,
+    underlay: tuple[str, str],
+    inner: tuple[str, str],
+    *,
+    port: int = PORT,
 ) -> None:
     """Raise tun interface `name` on both machines, which are up already.
 
@@ -44,7 +50,7 @@ def connect(
     for machine, role, (local, remote), (address, peer), fingerprint in ends:
         text = COMMON.format(
             name=name,
-            port=PORT,
+            port=port,
             local=local,
             remote=remote,
             address=address,

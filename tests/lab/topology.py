@@ -78,16 +78,16 @@ def demo(
     return lab
 
 
-def let_ospf_into_tunnel(node: Node) -> None:
+def let_ospf_into_tunnel(node: Node, tunnel: str = TUNNEL) -> None:
     """Take the protection away, as a control: OSPF speaks on the tunnel, and prefers it.
 
     Point-to-point, because FRR 8.4 leaves a broadcast interface that was passive in state
     Waiting for good. And forwarding on, as on a node whose administrator set ip_forward: what
     pve-ospf sets on uplinks and guest bridges alone would let nothing through.
     """
-    node.sh(f"sysctl -q net.ipv4.conf.{TUNNEL}.forwarding=1")
+    node.sh(f"sysctl -q net.ipv4.conf.{tunnel}.forwarding=1")
     node.vtysh(
-        "configure terminal", f"interface {TUNNEL}", "no ip ospf passive",
+        "configure terminal", f"interface {tunnel}", "no ip ospf passive",
         "ip ospf network point-to-point", "ip ospf area 0", "ip ospf hello-interval 1",
         "ip ospf dead-interval 3", "ip ospf cost 1",
     )  # fmt: skip

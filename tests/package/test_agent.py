@@ -52,6 +52,14 @@ def nothing_withdrawn(node: ProxmoxSystem, network: SystemLab) -> Iterator[None]
     assert known(network)
 
 
+def test_it_writes_the_guest_filter_within_its_restrictions(announced: ProxmoxSystem) -> None:
+    before = announced.sh("nft list table netdev pve-ospf | grep -v counter")
+    assert f". {ADDRESS}" in before
+    announced.sh("nft delete table netdev pve-ospf")
+    poll(lambda: announced.sh("nft list table netdev pve-ospf | grep -v counter") == before,
+         MENDED, "there again")
+
+
 def test_without_a_configuration_it_waits_for_one(pve: ProxmoxSystem) -> None:
     assert active(pve)
     waits = [line for line in journal(pve) if "nothing is announced" in line]

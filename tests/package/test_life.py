@@ -171,6 +171,7 @@ def test_removed_and_purged_nothing_of_it_is_left(installed: Installed) -> None:
         files, running = frr_files(node), node.vtysh("show running-config")
         announce(lab, node)
         assert frr_files(node) != files, "the control: apply did change them"
+        assert node.sh("nft list tables") == "table netdev pve-ospf"
         node.pct("set", 101, "--delete", "hookscript")
 
         said = node.apt("purge", "pve-ospf").output
@@ -192,6 +193,7 @@ def nothing_of_ours(node: ProxmoxSystem) -> None:
     for what in ("neigh show", "neigh show nud permanent", "neigh show proxy"):
         assert ADDRESS not in node.sh(f"ip {what}"), what
         assert not re.search(r"proto (205|pve-ospf)", node.sh(f"ip {what}")), what
+    assert not node.sh("nft list tables")
     assert node.sh("cat /proc/sys/net/ipv4/conf/vmbr1/proxy_arp") == "0"
     left = "/var/lib/pve-ospf /run/pve-ospf /etc/pve-ospf /var/lib/vz/snippets/pve-ospf"
     left += " /usr/lib/python3/dist-packages/pve_ospf /etc/iproute2/rt_protos.d/pve-ospf.conf"

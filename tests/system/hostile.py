@@ -27,6 +27,8 @@ for _ in range(rounds):
     time.sleep(pause)
 """
 ROUTER = "/etc/frr/hostile"
+ROUTER_ID = "192.0.2.66"
+"""Not the guest's address: as a router's it would be withdrawn once the area knows of it."""
 OSPFD = """\
 interface eth0
  ip ospf network point-to-point
@@ -34,7 +36,7 @@ interface eth0
  ip ospf dead-interval 3
  ip ospf area 0
 router ospf
- ospf router-id {router}
+ ospf router-id {router_id}
  redistribute kernel
 """
 
@@ -68,7 +70,6 @@ class Hostile:
 
     node: Node
     vmid: int
-    address: str
 
     def __post_init__(self) -> None:
         self.node.write(SENDER, SENDING)
@@ -97,7 +98,7 @@ class Hostile:
     def start_router(self, announcing: str) -> None:
         """FRR's own zebra and ospfd in the container's network, which speak to whoever hears."""
         self.run("ip", "route", "add", "blackhole", announcing)
-        self.node.write(f"{ROUTER}/ospfd.conf", OSPFD.format(router=self.address))
+        self.node.write(f"{ROUTER}/ospfd.conf", OSPFD.format(router_id=ROUTER_ID))
         self.node.sh(f"touch {ROUTER}/zebra.conf; mkdir -p /run/frr/hostile;"
                      f"chown -R frr:frr {ROUTER} /run/frr/hostile")
         for daemon in ("zebra", "ospfd"):
