@@ -114,7 +114,7 @@ def _pairs(chance: random.Random, ids: list[str]) -> Iterator[tuple[str, str]]:
 def _real(node: Node) -> list[float]:
     hosts = [f"10.77.{number // 250}.{number % 250 + 1}" for number in range(ADDRESSES)]
     for word in ("add", "del"):
-        lines = "\n".join(f"route {word} {host}/32 dev vmbr1 proto 99" for host in hosts)
+        lines = "\n".join(f"route {word} {host}/32 dev vmbr1" for host in hosts)
         node.write(f"/run/bench/{word}", lines + "\n")
     node.sh("ip -batch /run/bench/add", timeout=60)
     try:
