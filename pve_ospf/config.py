@@ -143,6 +143,8 @@ class Config:
     guest_bridges: NameList = field(default_factory=NameList)
     guest_filter: bool = True
     tunnels: Tunnels = field(default_factory=Tunnels)
+    sdn: bool = False
+    """Whether Proxmox SDN, where it writes FRR's configuration, is to merge ours into it."""
 
     @property
     def authenticates(self) -> bool:
@@ -378,6 +380,12 @@ def _key_name(value: Any) -> str:
     return "" if value == "none" else value
 
 
+def _sdn(value: Any) -> bool:
+    if value not in ("frr.conf.local", "none"):
+        raise Wrong(f"{value!r} is not known; allowed: frr.conf.local, none")
+    return bool(value == "frr.conf.local")
+
+
 def _policy(value: Any) -> str:
     if value not in ("passive", "high-cost"):
         raise Wrong(f"{value!r} is not a policy; allowed: passive, high-cost")
@@ -434,4 +442,5 @@ _KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "guest-bridges": ("guest_bridges", _name_list(_NAME, True)),
     "guest-filter": ("guest_filter", as_truth),
     "tunnels": ("tunnels", _tunnels),
+    "sdn": ("sdn", _sdn),
 }

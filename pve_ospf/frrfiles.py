@@ -24,10 +24,11 @@ from .ospfd import Dialect, Part
 FRR = Path("/etc/frr")
 QUAGGA = Path("/etc/quagga")
 STATE = Path("/var/lib/pve-ospf")
-MORE_SWITCHES = (FRR / "daemons.conf", Path("/etc/default/frr"), Path("/etc/sysconfig/frr"))
+DEFAULT = Path("/etc/default/frr")
+MORE_SWITCHES = (FRR / "daemons.conf", DEFAULT, Path("/etc/sysconfig/frr"))
 """Where frrcommon.sh also looks for `ospfd=yes`: one of them is enough."""
 
-Kind = Literal["integrated", "split", "quagga"]
+Kind = Literal["integrated", "split", "quagga", "sdn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,11 @@ class Memory:
     owners: dict[str, list[int]] = field(default_factory=dict)
     """Mode, uid and gid of each file before we first wrote it: on Debian 13 frr.conf is
     root's, 0644."""
+
+
+MERGED = Layout("sdn", ((FRR / "frr.conf.local", None), (FRR / "frr.conf", None)))
+"""Where Proxmox SDN writes frr.conf and merges frr.conf.local into it. In both: SDN writes when
+it is told to, and FRR may start before."""
 
 
 def layout(dialect: Dialect) -> Layout:

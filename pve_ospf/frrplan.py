@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from . import frrconf, frrfiles, pve, rekey, rtnetlink, switches, vtysh
+from . import frrconf, frrfiles, pve, rekey, rtnetlink, sdn, switches, vtysh
 from .conflicts import conflicts, sets_work_queue
 from .errors import Refused
 from .frrconf import Statement
@@ -93,7 +93,22 @@ def wanted() -> tuple[OspfdConfig, Layout]:
     Raises Refused, ConfigError and CannotTell.
     """
     config, _ = _built()
-    return config, frrfiles.layout(config.dialect)
+    layout = frrfiles.layout(config.dialect)
+    if layout.kind == "quagga" or not _beside_sdn():
+        return config, layout
+    return sdn.mergeable(config), frrfiles.MERGED
+
+
+def _beside_sdn() -> bool:
+    """Whether Proxmox SDN writes frr.conf on this node, and merges what is ours.
+
+    Raises Refused where it does and must not.
+    """
+    owners, local = pve.sdn_routing(), (frrfiles.FRR / sdn.OPT_IN).exists()
+    if not owners and not local:
+        return False
+    sdn.check(owners, pve.read_config(pve.node_name()).sdn, local)
+    return True
 
 
 def for_routers() -> str:
@@ -126,7 +141,7 @@ def look(config: OspfdConfig, layout: Layout, *, force: bool = False) -> Plan:
     `force`: statements given at run time that contradict ours give way. Those in files never
     do: Refused names them.
     """
-    _check_owner(layout)
+    _check_quagga(layout)
     memory = frrfiles.recall()
     texts = {path: frrfiles.read(path) or "" for path, _ in layout.files}
     known = _known(texts, memory)
@@ -137,14 +152,21 @@ def look(config: OspfdConfig, layout: Layout, *, force: bool = False) -> Plan:
         config = replace(config, work_queue=None)
     said = frozenset[Statement]().union(*map(frrconf.statements, theirs.values()))
     running, bare = _running(config, known - said, force)
-    files = tuple(Change(path, frrfiles.read(path),
-                         frrconf.install(texts[path], frrconf.block(render(config, part)),
-                                         known, str(path)))
+    files = tuple(_file(layout, path, frrconf.install(
+        texts[path], frrconf.block(render(config, part)), known, str(path)))
                   for path, part in layout.files)
     target = frrconf.install(bare, frrconf.block(render(config, "ospfd")), (), "")
     return Plan(config, layout, files, _switches(layout, config.daemons), running,
                 None if running is None else target, frrconf.statements(bare),
                 *_queue(config, running), said & frrconf.statements(render(config)))
+
+
+def _file(layout: Layout, path: Path, new: str) -> Change:
+    """What SDN has merged stays as SDN writes it, when it says the same."""
+    old = frrfiles.read(path)
+    merged = (layout.kind == "sdn" and path.name == "frr.conf" and old is not None
+              and frrconf.statements(old) == frrconf.statements(new))
+    return Change(path, old, old if merged else new)
 
 
 def without_us(layout: Layout) -> tuple[tuple[Change, ...], frozenset[Statement]]:
@@ -207,18 +229,10 @@ def differences(plan: Plan) -> list[str]:
             *(["The running FRR is told:", *(f"  {line}" for line in told)] if told else [])]
 
 
-def _check_owner(layout: Layout) -> None:
+def _check_quagga(layout: Layout) -> None:
     if layout.kind == "quagga":
         raise Refused("this node runs Quagga, which cannot be reloaded",
                       "Install what `pve-ospf generate` prints by hand, and restart it.")
-    owners = list(pve.sdn_routing())
-    if (frrfiles.FRR / "frr.conf.local").exists():
-        owners.append(f"{frrfiles.FRR}/frr.conf.local exists")
-    if owners:
-        raise Refused("Proxmox SDN writes FRR's configuration on this node and would undo ours: "
-                      + "; ".join(owners),
-                      "Without controllers, fabrics and frr.conf.local SDN leaves FRR alone; "
-                      "beside them pve-ospf cannot announce guests yet.")
 
 
 def _known(texts: dict[Path, str], memory: Memory) -> frozenset[Statement]:
@@ -270,10 +284,15 @@ def _queue(config: OspfdConfig, running: str | None) -> tuple[tuple[str, ...], t
 
 def _switches(layout: Layout, needed: Iterable[str]) -> tuple[Switch, ...]:
     found = []
-    old = frrfiles.read(DAEMONS)
-    for daemon in (name for name in needed if not frrfiles.enabled(name)):
+    # SDN writes `daemons` anew, too, with ospfd=no; it leaves the other one alone.
+    path = frrfiles.DEFAULT if layout.kind == "sdn" else DAEMONS
+    old = frrfiles.read(path)
+    for daemon in needed:
+        if (switches.enabled(old or "", daemon) if layout.kind == "sdn"
+                else frrfiles.enabled(daemon)):
+            continue
         new, former = switches.enable(old or "", daemon)
-        found.append(Switch(Change(DAEMONS, old, new, private=False), former, daemon))
+        found.append(Switch(Change(path, old, new, private=False), former, daemon))
         old = new
     conf = frrfiles.read(VTYSH_CONF)
     if layout.kind == "split" and not switches.is_split(conf or ""):

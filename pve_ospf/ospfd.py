@@ -104,11 +104,12 @@ class Rule:
 
     prefix: IPv4Network
     match: Literal["hosts", "more"]
+    action: Literal["permit", "deny"] = "permit"
 
     def __str__(self) -> str:
         if self.prefix.prefixlen == 32:
-            return f"permit {self.prefix}"
-        return f"permit {self.prefix} {'ge' if self.match == 'hosts' else 'le'} 32"
+            return f"{self.action} {self.prefix}"
+        return f"{self.action} {self.prefix} {'ge' if self.match == 'hosts' else 'le'} 32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +128,15 @@ class PrefixList:
 
         frr-reload adds the new entries and then removes the old ones; a number that stood
         for another prefix before would be removed with it, and guests withdrawn. Numbers
-        stay below 2^31: FRR sorts greater ones as negative (8.4.4 to 10.7.1).
+        stay below 2^31: FRR sorts greater ones as negative (8.4.4 to 10.7.1). Where there are
+        denials they come first.
         """
         taken: dict[int, Rule] = {}
+        denials = any(rule.action == "deny" for rule in self.rules)
         for rule in sorted(self.rules):
-            taken[_free(crc32(str(rule).encode()), range(1, 10_000_000), taken)] = rule
+            numbers = (range(10_000_000, 20_000_000) if denials and rule.action == "permit"
+                       else range(1, 10_000_000))
+            taken[_free(crc32(str(rule).encode()), numbers, taken)] = rule
         return sorted(taken.items())
 
 

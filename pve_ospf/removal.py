@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from . import frrconf, frrfiles, frrplan, service, switches, vtysh, wayback
+from . import frrconf, frrfiles, frrplan, sdn, service, switches, vtysh, wayback
 from .errors import CannotTell
 from .frrconf import Statement
-from .frrfiles import Change, Memory
+from .frrfiles import Change, Layout, Memory
 from .ospfd import Dialect
 
 Out = Callable[[str], None]
@@ -30,7 +30,7 @@ def restore(out: Out) -> None:
     with frrfiles.alone():
         wayback.drop()
         memory = frrfiles.recall()
-        files, ours = frrplan.without_us(frrfiles.layout(_dialect()))
+        files, ours = frrplan.without_us(_layout())
         changed = [change for change in (*files, *_switched_back(memory))
                    if change.old != change.new]
         for change in changed:
@@ -59,6 +59,11 @@ def _bare(ours: Collection[Statement], out: Out) -> str | None:
     return bare if frrconf.statements(running) != frrconf.statements(bare) else None
 
 
+def _layout() -> Layout:
+    beside_sdn = (frrfiles.FRR / sdn.OPT_IN).exists()
+    return frrfiles.MERGED if beside_sdn else frrfiles.layout(_dialect())
+
+
 def _dialect() -> Dialect:
     """Of the installed version; where it has been removed already, that of a new one."""
     try:
@@ -69,15 +74,17 @@ def _dialect() -> Dialect:
 
 def _switched_back(memory: Memory) -> list[Change]:
     changes = []
-    texts = {path: frrfiles.read(path) for path in (frrplan.DAEMONS, frrplan.VTYSH_CONF)}
-    for path, name, ours in (
-            (frrplan.DAEMONS, f"{frrplan.DAEMONS}", "ospfd=yes"),
-            (frrplan.DAEMONS, f"{frrplan.DAEMONS} bfdd", "bfdd=yes"),
-            (frrplan.VTYSH_CONF, f"{frrplan.VTYSH_CONF}", switches.SPLIT)):
-        old = texts[path]
-        if old is not None and name in memory.lines:
-            texts[path] = switches.put_back(old, ours, memory.lines[name])
-            changes.append(Change(path, old, texts[path], private=False))
+    paths = (frrplan.DAEMONS, frrfiles.DEFAULT, frrplan.VTYSH_CONF)
+    texts = {path: frrfiles.read(path) for path in paths}
+    for path in paths:
+        lines = ({f"{path}": switches.SPLIT} if path == frrplan.VTYSH_CONF
+                 else {f"{path}": "ospfd=yes", f"{path} bfdd": "bfdd=yes"})
+        for name, ours in lines.items():
+            old = texts[path]
+            if old is not None and name in memory.lines:
+                # /etc/default/frr need not have been there before.
+                texts[path] = switches.put_back(old, ours, memory.lines[name]) or None
+                changes.append(Change(path, old, texts[path], private=False))
     return changes
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import guestconfig, pmxcfs, qemuserver, remote
+from . import guestconfig, pmxcfs, qemuserver, remote, sdn
 from .container import GuestError, is_running, load
 from .options import change
 from .pct import parse
@@ -150,7 +150,10 @@ API: dict[str, list[tuple[str, Callable[[Options], Any]]]] = {
         (GUEST + r"/(?P<vmid>\d+)/config", get_config),
         (GUEST + r"/(?P<vmid>\d+)/status/current", get_status),
     ],
-    "set": [(GUEST + r"/(?P<vmid>\d+)/config", set_config)],
+    "set": [
+        (GUEST + r"/(?P<vmid>\d+)/config", set_config),
+        (r"/cluster/sdn", sdn.apply),
+    ],
     "create": [(r"/nodes/(?P<node>[^/]+)/(?P<kind>qemu)/(?P<vmid>\d+)/config", set_config)],
     "delete": [],
 }
