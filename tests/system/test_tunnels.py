@@ -22,6 +22,7 @@ pytestmark = pytest.mark.xdist_group("tunnels")
 USER, THERE = "203.0.113.9", "10.0.23.2"
 TUNNELS = ("vxlan100", "tun0")
 LATER = ("vxlan200", "tun1")
+HIGH = ALLOW + "tunnels: {policy: high-cost, cost: 60000}\n"
 BY_HAND_UNDONE = tuple(f"no ip ospf {what}" for what in (
     "area", "cost", "network", "hello-interval", "dead-interval"))
 
@@ -119,3 +120,44 @@ def test_the_control_ospf_let_in_by_hand(lab: Lab, tunnel: str) -> None:
             node.vtysh("configure terminal", f"interface {tunnel}", *BY_HAND_UNDONE)
             node.run(["pve-ospf", "apply", "--force"], timeout=120)
     poll(lambda: known_to(lab.router("r3"), USER) == THERE, 30, "apply puts it right")
+
+
+@pytest.fixture(scope="module")
+def dear(lab: Lab) -> Iterator[Lab]:
+    """The same with high-cost tunnels, both of them adjacencies."""
+    lab.node("pve1").write("/etc/pve/pve-ospf.yaml", HIGH)
+    before = crossed(lab)
+    with flowing(lab, USER):
+        together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
+        for node in lab.nodes:
+            poll(partial(node.full, 3), 60, f"{node.name}: both tunnels are adjacencies")
+    assert crossed(lab) == before, "nor while it was let in"
+    yield lab
+
+
+@pytest.mark.parametrize("event", [_steady, _apply, _created_later])
+@pytest.mark.loses_adjacency
+def test_high_cost(dear: Lab, event: Callable[[Lab], None]) -> None:
+    poll(lambda: _flat(dear), 90, "the tunnels are left again after the test before")
+    before = crossed(dear)
+    with flowing(dear, USER):
+        event(dear)
+    assert crossed(dear) == before
+    assert dear.nodes[0].sh("cat /proc/sys/net/ipv4/conf/tun0/forwarding") == "1"
+
+
+@pytest.mark.parametrize("event", [_start_up, _uplink_flap])
+@pytest.mark.loses_adjacency
+def test_high_cost_is_left_again(dear: Lab, event: Callable[[Lab], None]) -> None:
+    """OpenVPN's adjacency may be there before the uplink's: until then nothing else is left."""
+    with flowing(dear, USER):
+        event(dear)
+        for node in dear.nodes:
+            poll(partial(node.full, 3), 60, f"{node.name}: both tunnels are adjacencies")
+        poll(lambda: _flat(dear), 90, "back on the better way")
+
+
+def _flat(lab: Lab) -> bool:
+    """Whether the user's packets pass, and none of them by a tunnel."""
+    before = crossed(lab)
+    return all(lab.client.ping(USER) for _ in range(10)) and crossed(lab) == before
