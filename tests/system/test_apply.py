@@ -272,14 +272,15 @@ def test_beside_sdns_routing_it_is_refused(node: Node, path: str, text: str) -> 
     ("area: 7\n", "area: 0.0.0.0"),
     ("uplinks: [vmbr5]\n", "uplinks: [vmbr0]")])
 def test_what_would_lose_a_neighbour_is_refused(node: Node, change: str, key: str) -> None:
-    node.sh("ip link add vmbr5 type bridge; ip addr add 10.5.0.1/24 dev vmbr5")
+    node.ip("link add vmbr5 type bridge", "link add nic5 type veth peer name far5",
+            "link set nic5 master vmbr5", "addr add 10.5.0.1/24 dev vmbr5")
     try:
         node.write(CONFIG, ALLOW + "router-id: 10.0.1.11\n" + change)
         done = _refused(node)
         assert "10.0.1.1 on vmbr0 would be lost" in done.stderr and key in done.stderr
         assert node.full(1)
     finally:
-        node.sh("ip link del vmbr5")
+        node.sh("ip link del vmbr5; ip link del nic5")
 
 
 @ON_ONE_RELEASE
