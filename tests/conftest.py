@@ -26,6 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "quiet: needs a machine that does nothing else; run by `make soak`, one by one"
     )
+    config.addinivalue_line(
+        "markers", "soak: more of the same, on one more release of FRR; run by `make soak`"
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

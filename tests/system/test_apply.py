@@ -24,9 +24,9 @@ GUEST = "198.51.100.7"
 DEAD = 3
 
 
-def _release(suite: str) -> ParameterSet:
+def _release(suite: str, *marks: pytest.MarkDecorator) -> ParameterSet:
     # One after the other: the first test needs a fresh node, the last leaves none to use.
-    return pytest.param(suite, marks=pytest.mark.xdist_group(f"apply-{suite}"))
+    return pytest.param(suite, marks=[pytest.mark.xdist_group(f"apply-{suite}"), *marks])
 
 
 ON_ONE_RELEASE = pytest.mark.parametrize("lab", [_release("bookworm")],
@@ -34,7 +34,8 @@ ON_ONE_RELEASE = pytest.mark.parametrize("lab", [_release("bookworm")],
 """For what does not depend on FRR's version."""
 
 
-@pytest.fixture(scope="module", params=[_release(s) for s in ("bookworm", "trixie", "sid")])
+@pytest.fixture(scope="module", params=[_release("bookworm"), _release("trixie"),
+                                        _release("sid", pytest.mark.soak)])
 def lab(request: pytest.FixtureRequest, deb: Path) -> Iterator[Lab]:
     lab = topology.one_lan(1, deb=deb, suite=request.param, router_suite="bookworm")
     with lab:

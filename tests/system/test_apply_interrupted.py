@@ -22,7 +22,8 @@ IN_VAIN = ALLOW + "router-id: 10.0.1.1\n"
 pytestmark = [pytest.mark.xdist_group("apply-interrupted"), pytest.mark.loses_adjacency]
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=[
+    "bookworm", pytest.param("trixie", marks=pytest.mark.soak)])
 def node(request: pytest.FixtureRequest, deb: Path) -> Iterator[Node]:
     """A node whose administrator routes with BGP; ospfd is off."""
     lab: Lab = topology.one_lan(1, deb=deb, suite=request.param, router_suite="bookworm")

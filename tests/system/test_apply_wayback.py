@@ -23,7 +23,8 @@ IN_VAIN = ALLOW + "router-id: 10.0.1.1\n"
 pytestmark = pytest.mark.xdist_group("apply-wayback")
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=[
+    "bookworm", pytest.param("trixie", marks=pytest.mark.soak)])
 def lab(request: pytest.FixtureRequest, deb: Path) -> Iterator[Lab]:
     with topology.one_lan(1, deb=deb, suite=request.param, router_suite="bookworm",
                           hurry=True) as lab:

@@ -63,16 +63,17 @@ def _freeze(node: Node) -> bool:
     return False
 
 
-def _suite(name: str) -> Any:
+def _suite(name: str, *marks: pytest.MarkDecorator) -> Any:
     # One lab of each release a test run, whichever process it falls to.
-    return pytest.param(name, marks=pytest.mark.xdist_group(f"check-{name}"))
+    return pytest.param(name, marks=[pytest.mark.xdist_group(f"check-{name}"), *marks])
 
 
 once = pytest.mark.parametrize("lan", [_suite("bookworm")], indirect=True)
 """For what does not depend on FRR's version."""
 
 
-@pytest.fixture(scope="module", params=[_suite(name) for name in ("bookworm", "trixie", "sid")])
+@pytest.fixture(scope="module", params=[_suite("bookworm"), _suite("trixie"),
+                                        _suite("sid", pytest.mark.soak)])
 def lan(deb: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A node and four routers on one LAN, FRR 8.4, 10.3 or 10.7; applied, one guest each way."""
     with topology.one_lan(4, deb=deb, suite=request.param) as lab:
