@@ -179,8 +179,13 @@ def test_dhcp_reaches_the_node(node: Node, evil: Hostile) -> None:
     server = node.popen(["/usr/bin/python3", "-c", listen])
     assert server.stdout
     assert "ready" in server.stdout.readline()
-    evil.send(udp("0.0.0.0", "255.255.255.255", 67, 68))
-    assert "test" in server.communicate(timeout=20)[0]
+
+    def heard() -> bool:
+        evil.send(udp("0.0.0.0", "255.255.255.255", 67, 68))
+        return server.poll() is not None
+
+    poll(heard, 30, "the node hears it")
+    assert "test" in server.communicate()[0]
 
 
 def test_a_new_guests_packets_pass_when_its_hook_returns(node: Node) -> None:

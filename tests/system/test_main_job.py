@@ -19,7 +19,7 @@ def test_started_reachable_stopped_gone(lab: Lab, guests: Guests) -> None:
     guests.attached(node, 101, f"{WEB}/32")
     assert not lab.client.ping(WEB), "the control: without the guest nothing answers"
     node.pct("start", 101)
-    poll(lambda: lab.client.ping(WEB), 10, "the client reaches the container")
+    poll(lambda: lab.client.ping(WEB), 30, "the client reaches the container")
     assert lab.client.path(WEB)[-2:] == ["10.0.1.11", WEB], "by its own node"
     node.pct("stop", 101)
     poll(lambda: not known_to(lab.router("r3"), WEB), 10, "the address is gone two hops away")
