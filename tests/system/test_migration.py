@@ -22,6 +22,8 @@ from tests.lab.poll import poll
 from tests.lab.process import kill_group
 from tests.system.standing import ALLOW, VirtualMachines, known_to
 
+pytestmark = pytest.mark.xdist_group("migration")
+
 ADDRESS, OTHER, ON_LINK = "198.51.100.20", "198.51.100.21", "10.0.1.77"
 OURS = "local:snippets/pve-ospf"
 AT_ONE, AT_TWO = "10.0.13.1", "10.0.23.2"

@@ -19,6 +19,8 @@ from tests.lab.poll import poll
 from tests.lab.topology import TUNNEL
 from tests.system.standing import ALLOW, OTHER, WEB, Guests, known_to
 
+pytestmark = pytest.mark.xdist_group("paths")
+
 HIGH_COST = ALLOW + "uplinks: [vmbr0]\ntunnels: {policy: high-cost}\n"
 FAR_LINK = "10.0.2.1 - 10.9.0.1 (10.0.23.2)"
 """r2's to r3: without it, only the tunnel leads to pve2."""
