@@ -152,9 +152,14 @@ def running() -> dict[int, str]:
 
 
 def command_line(run: str) -> tuple[str, ...]:
-    """The arguments of a VM's process, by what running() said of it; empty when it is gone."""
+    """The arguments of a VM's process, by what running() said of it; empty when it is gone.
+
+    One that ends, or waits for its parent to be told, is listed but has no arguments any more:
+    taken for a QEMU without -S, a stopped VM was announced at the end of its backup.
+    """
     try:
-        return tuple(read(Path(f"/proc/{run}/cmdline")).split("\0"))
+        text = read(Path(f"/proc/{run}/cmdline"))
+        return tuple(text.split("\0")) if text else ()
     except (FileNotFoundError, CannotTell):
         return ()
 

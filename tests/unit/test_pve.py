@@ -1,5 +1,6 @@
-"""Which configuration counts, and when none may be taken for the cluster's."""
+"""Which configuration counts, when none may be taken for the cluster's; processes that end."""
 
+import subprocess
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from pve_ospf import pve
 from pve_ospf.errors import CannotTell, ConfigError
+from tests.lab.poll import poll
 
 
 @pytest.fixture
@@ -40,3 +42,10 @@ def test_until_etc_pve_is_mounted_the_nodes_own_file_does_not_count(root: Path) 
         _allowed()
     (root / "pve/local").symlink_to("nodes/pve1")
     assert _allowed() == [IPv4Network("192.0.2.0/24")]
+
+
+def test_a_process_that_ended_and_is_not_waited_for_has_no_arguments() -> None:
+    with subprocess.Popen(["true"]) as ended:
+        poll(lambda: not Path(f"/proc/{ended.pid}/cmdline").read_bytes(), 10, "ended")
+        assert Path(f"/proc/{ended.pid}").exists(), "as pve.running() sees it"
+        assert pve.command_line(str(ended.pid)) == ()
