@@ -34,7 +34,7 @@ ON_ONE_RELEASE = pytest.mark.parametrize("lab", [_release("bookworm")],
 """For what does not depend on FRR's version."""
 
 
-@pytest.fixture(scope="module", params=[_release("bookworm"), _release("trixie"),
+@pytest.fixture(scope="module", params=[_release("bookworm"), _release("trixie", pytest.mark.soak),
                                         _release("sid", pytest.mark.soak)])
 def lab(request: pytest.FixtureRequest, deb: Path) -> Iterator[Lab]:
     lab = topology.one_lan(1, deb=deb, suite=request.param, router_suite="bookworm")

@@ -72,7 +72,7 @@ once = pytest.mark.parametrize("lan", [_suite("bookworm")], indirect=True)
 """For what does not depend on FRR's version."""
 
 
-@pytest.fixture(scope="module", params=[_suite("bookworm"), _suite("trixie"),
+@pytest.fixture(scope="module", params=[_suite("bookworm"), _suite("trixie", pytest.mark.soak),
                                         _suite("sid", pytest.mark.soak)])
 def lan(deb: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A node and four routers on one LAN, FRR 8.4, 10.3 or 10.7; applied, one guest each way."""
