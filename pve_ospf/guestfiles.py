@@ -144,11 +144,6 @@ def _settling(guest: Guest) -> tuple[object, ...]:
     return guest.nets, guest.hookscript
 
 
-def read_guests() -> Cluster:
-    """All guests, read anew; see GuestFiles.read."""
-    return GuestFiles().read()
-
-
 def hookscript(guest: Guest) -> str | None:
     """What its file says now. Raises CannotTell, also when it has just moved."""
     place = _Place(guest.vmid, guest.kind, guest.node)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from tests.lab import service, topology
 from tests.lab.lab import Lab, together
 from tests.lab.node import Node
 from tests.lab.poll import poll
-from tests.system.standing import ALLOW, OTHER, WEB, Guests, known_to
+from tests.system.standing import ALLOW, OTHER, WEB, Guests, known_to, put_to_work
 
 WATCHFRR = 'watchfrr_options="--min-restart-interval=3 --max-restart-interval=3"'
 
@@ -21,15 +20,10 @@ WATCHFRR = 'watchfrr_options="--min-restart-interval=3 --max-restart-interval=3"
 def standing(deb: Path) -> Iterator[Lab]:
     """Two nodes in two networks, both adjacent, pve-ospf applied on both."""
     with topology.demo(deb=deb, hurry=True) as lab:
-        lab.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
         for node in lab.nodes:
             # As installed, it leaves a daemon down for a minute that was started just before.
             node.sh(f"echo '{WATCHFRR}' >>/etc/frr/daemons")
-        together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
-        for node in lab.nodes:
-            poll(partial(node.full, 1), 30, f"{node.name} is adjacent")
-        lab.settle()
-        together(service.start, lab.nodes)
+        put_to_work(lab)
         yield lab
 
 

@@ -5,12 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
+from tests.lab import service
+from tests.lab.lab import Lab, together
 from tests.lab.machine import Machine
 from tests.lab.node import Node
 from tests.lab.poll import poll
 
 WEB, OTHER = "198.51.100.7", "198.51.100.8"
 ALLOW = "allow: [198.51.100.0/24, 203.0.113.0/24, 10.0.0.0/8]\n"
+
+
+def put_to_work(lab: Lab) -> None:
+    """The product on every node of the demo's lab: applied, adjacent, its agent running."""
+    lab.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
+    together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
+    for node in lab.nodes:
+        poll(partial(node.full, 1), 30, f"{node.name} is adjacent")
+    lab.settle()
+    together(service.start, lab.nodes)
 
 
 def known_to(machine: Machine, address: str) -> str:

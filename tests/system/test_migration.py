@@ -9,18 +9,17 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.lab import service, topology
-from tests.lab.lab import Lab, together
+from tests.lab.lab import Lab
 from tests.lab.machine import Machine
 from tests.lab.node import Node
 from tests.lab.poll import poll
 from tests.lab.process import kill_group
-from tests.system.standing import ALLOW, VirtualMachines, known_to
+from tests.system.standing import VirtualMachines, known_to, put_to_work
 
 pytestmark = pytest.mark.xdist_group("migration")
 
@@ -33,12 +32,7 @@ AT_ONE, AT_TWO = "10.0.13.1", "10.0.23.2"
 def vms(deb: Path) -> Iterator[Lab]:
     """The demo's two networks with the product on both nodes."""
     with topology.demo(deb=deb, hurry=True, vms=True) as lab:
-        lab.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
-        together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
-        for node in lab.nodes:
-            poll(partial(node.full, 1), 30, f"{node.name} is adjacent")
-        lab.settle()
-        together(service.start, lab.nodes)
+        put_to_work(lab)
         yield lab
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.lab import service, topology
-from tests.lab.lab import Lab, together
+from tests.lab import topology
+from tests.lab.lab import Lab
 from tests.lab.poll import poll
 from tests.system.flow import count, crossed, flowing
-from tests.system.standing import ALLOW, WEB, known_to
+from tests.system.standing import WEB, known_to, put_to_work
 
 HERE, THERE = "10.0.13.1", "10.0.23.2"
 
@@ -24,12 +23,7 @@ def lab(deb: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """Nodes of that release, applied, among routers with FRR 8.4."""
     suites = dict.fromkeys(("pve1", "pve2"), request.param)
     with topology.demo(deb=deb, suites=suites, hurry=True) as lab:
-        lab.node("pve1").write("/etc/pve/pve-ospf.yaml", ALLOW)
-        together(lambda node: node.run(["pve-ospf", "apply"], timeout=120), lab.nodes)
-        for node in lab.nodes:
-            poll(partial(node.full, 1), 30, f"{node.name} is adjacent")
-        lab.settle()
-        together(service.start, lab.nodes)
+        put_to_work(lab)
         count(lab, WEB, [topology.TUNNEL])
         yield lab
 
